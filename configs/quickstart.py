@@ -1,0 +1,52 @@
+"""GiGPO on FrozenLake with random maps: an agent learns from credit per step.
+
+    rlx train quickstart
+"""
+
+from rlx import experiment, recipes
+from rlx.config import spec
+from rlx.envs.frozen_lake import FrozenLake
+from rlx.models.config import DecoderConfig
+from rlx.optimizer import OptimizerConfig
+from rlx.rollout.config import RolloutConfig
+from rlx.train_state import LearnerConfig
+
+
+def get_config() -> experiment.TrainConfig:
+  return experiment.TrainConfig(
+    name="quickstart",
+    model=DecoderConfig(
+      vocab_size=14,
+      embed_dim=64,
+      num_layers=2,
+      num_heads=4,
+      num_kv_heads=2,
+      head_dim=16,
+      mlp_dim=256,
+      layers="unroll",
+      init_std=0.1,
+    ),
+    task=FrozenLake(skill=0.55),
+    recipe=spec(recipes.gigpo),
+    steps=120,
+    rollout=RolloutConfig(
+      num_prompts=32,
+      group_size=8,
+      max_prompt_length=20,
+      max_turn_length=20,
+      max_completion_length=2,
+    ),
+    optimizer=OptimizerConfig(learning_rate=1e-3, warmup_steps=5),
+    learner=LearnerConfig(num_iterations=2),
+    warm_start=experiment.WarmStart(
+      steps=200,
+      batch_size=32,
+      optimizer=OptimizerConfig(
+        learning_rate=2e-3,
+        warmup_steps=10,
+        decay="cosine",
+        decay_steps=201,
+        final_fraction=0.1,
+      ),
+    ),
+  )

@@ -1,0 +1,106 @@
+"""Decoders as `rlx.policy.Policy` and `rlx.policy.Value`."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float, Int
+
+from rlx import policy
+from rlx.models import config as config_lib
+from rlx.models import decoder
+
+
+def make_policy(config: config_lib.DecoderConfig) -> policy.Policy:
+  """A decoder's pure functions, axes and vocabulary."""
+  module = decoder.Decoder(config)
+
+  def apply(params, tokens, positions, segments):
+    return module.apply({"params": params}, tokens, positions, segments)
+
+  def logits(params, hidden):
+    return module.apply(
+      {"params": params}, hidden, method=decoder.Decoder.logits
+    )
+
+  def extend(params, cache, tokens, positions, window):
+    return module.apply(
+      *({"params": params}, cache, tokens, positions, window),
+      method=decoder.Decoder.extend,
+    )
+
+  return policy.Policy(
+    init=functools.partial(_init, module),
+    apply=apply,
+    logits=logits,
+    init_cache=functools.partial(decoder.init_cache, config),
+    extend=extend,
+    axes=_axes(module),
+    vocab_size=config.vocab_size,
+  )
+
+
+def make_value(
+  config: config_lib.DecoderConfig, *, own_network: bool = False
+) -> policy.Value:
+  """A state value: a linear head on features, 0 everywhere when fresh.
+
+  Args:
+    config: Of the policy, or of the value's own network.
+    own_network: The features are those of a decoder of its own, and the trunk's
+      are ignored; else they are the trunk's, through which gradients flow: stop
+      them outside if that is not wanted.
+  """
+  features = decoder.Decoder(config) if own_network else None
+
+  def init(key):
+    head = {"weight": jnp.zeros(config.embed_dim), "bias": jnp.zeros(())}
+    if features is None:
+      return {"head": head}
+    return {"head": head, "network": _init(features, key)}
+
+  def apply(params, tokens, positions, segments, trunk_hidden):
+    hidden = trunk_hidden
+    if features is not None:
+      own = {"params": params["network"]}
+      hidden = features.apply(own, tokens, positions, segments)
+    scores = jnp.einsum(
+      "bld,d->bl", hidden.astype(jnp.float32), params["head"]["weight"]
+    )
+    return _before(scores, segments) + params["head"]["bias"]
+
+  axes: dict[str, Any] = {"head": {"weight": ("embed",), "bias": ()}}
+  if features is not None:
+    axes["network"] = _axes(features)
+  return policy.Value(init=init, apply=apply, axes=axes)
+
+
+def _before(
+  scores: Float[Array, "B L"], segments: Int[Array, "B L"]
+) -> Float[Array, "B L"]:
+  """The previous token's score; 0 at the first token of a segment.
+
+  Entry `t` is thus computed from tokens before `t` only.
+  """
+  shift = ((0, 0), (1, 0))
+  previous = jnp.pad(segments[:, :-1], shift, constant_values=-1)
+  same = segments == previous
+  return jnp.where(same, jnp.pad(scores[:, :-1], shift), 0.0)
+
+
+def _init(module: decoder.Decoder, key: Array) -> Any:
+  tokens = jnp.zeros((1, 1), jnp.int32)
+  return nn.unbox(module.init(key, tokens, tokens, tokens)["params"])
+
+
+def _axes(module: decoder.Decoder) -> Any:
+  """Tree like the parameters, of tuples of logical axis names."""
+  tokens = jax.ShapeDtypeStruct((1, 1), jnp.int32)
+  boxed = jax.eval_shape(module.init, jax.random.key(0), *[tokens] * 3)
+  return jax.tree.map(
+    lambda box: tuple(box.names),
+    boxed["params"],
+    is_leaf=lambda leaf: isinstance(leaf, nn.Partitioned),
+  )

@@ -1,0 +1,1 @@
+"""The sub-commands of `rlx`, each `main(arguments) -> exit code`."""

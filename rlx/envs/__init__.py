@@ -1,0 +1,1 @@
+"""Environments: the protocol, what is built in, adapters to public packages."""

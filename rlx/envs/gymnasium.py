@@ -1,0 +1,58 @@
+"""Any Gymnasium environment as a text episode."""
+
+from collections.abc import Callable, Hashable
+from typing import Any, NamedTuple
+
+from rlx.envs import protocol
+
+
+class Text(NamedTuple):
+  """How one Gymnasium environment is read and acted on as text.
+
+  Attributes:
+    observe: `(env, observation) -> str`.
+    act: `(str) -> action`, or None where the text is no action.
+    state_key: `(env, observation) -> key`, the canonical observation.
+    success: `(reward, info) -> bool`, asked when the episode terminates.
+  """
+
+  observe: Callable[[Any, Any], str]
+  act: Callable[[str], Any]
+  state_key: Callable[[Any, Any], Hashable]
+  success: Callable[[float, dict[str, Any]], bool] = lambda reward, _: reward > 0
+
+
+class GymnasiumEpisode:
+  """A Gymnasium environment behind `protocol.Episode`.
+
+  An action that cannot be read costs `invalid_penalty` and leaves the state as
+  it was; the observation is repeated.
+  """
+
+  def __init__(self, env: Any, text: Text, *, invalid_penalty: float = 0.1):
+    self._env = env
+    self._text = text
+    self._invalid_penalty = invalid_penalty
+    self._observation: Any = None
+
+  def reset(self, seed: int) -> tuple[str, protocol.Info]:
+    self._observation, _ = self._env.reset(seed=seed)
+    return self._shown({})
+
+  def step(
+    self, action: str
+  ) -> tuple[str, float, bool, bool, protocol.Info]:
+    chosen = self._text.act(action)
+    if chosen is None:
+      text, info = self._shown({"parse_error": True})
+      return text, -self._invalid_penalty, False, False, info
+    self._observation, reward, terminated, truncated, info = self._env.step(chosen)
+    reward = float(reward)
+    end = {"success": self._text.success(reward, info)} if terminated else {}
+    text, info = self._shown(end)
+    return text, reward, bool(terminated), bool(truncated), info
+
+  def _shown(self, info: protocol.Info) -> tuple[str, protocol.Info]:
+    key = self._text.state_key(self._env, self._observation)
+    text = self._text.observe(self._env, self._observation)
+    return text, {**info, "state_key": key}

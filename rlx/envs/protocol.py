@@ -1,0 +1,65 @@
+"""What an environment is: Gymnasium's five-tuple, in text.
+
+An `Episode` is one live environment. A `Task` is a family of them, addressed by
+an integer, split into what is trained on and what is held out; it is what an
+experiment names. Both are plain protocols: nothing is to be inherited.
+"""
+
+from typing import Any, Protocol
+
+Info = dict[str, Any]
+# Keys of `info` that rlx reads:
+#   "state_key": hashable; the canonical observation. Steps of one prompt that
+#     acted on equal keys are compared by state-grouped methods such as GiGPO.
+#     Leave out counters that make every state unique.
+#   "success": bool, on the last step; else the outcome > 0 counts as success.
+#   "parse_error": bool; the action could not be read.
+
+
+class Episode(Protocol):
+  """One live environment, read and acted on as text."""
+
+  def reset(self, seed: int) -> tuple[str, Info]:
+    """Returns the first observation. The same seed gives the same episode."""
+    ...
+
+  def step(self, action: str) -> tuple[str, float, bool, bool, Info]:
+    """Returns observation, reward, terminated, truncated, info.
+
+    An action that cannot be read is answered, not raised: the environment says
+    so in the observation or leaves its state as it was, and sets
+    `info["parse_error"]`.
+    """
+    ...
+
+
+class Task(Protocol):
+  """A family of episodes. Members of a group start from the same `index`."""
+
+  @property
+  def max_turns(self) -> int:
+    """Actions an episode may take; then it is truncated."""
+    ...
+
+  def episode(self, index: int, split: str) -> Episode:
+    """Returns a fresh episode: `index` of split "train" or "test"."""
+    ...
+
+  def num_test(self) -> int:
+    """Returns how many held-out episodes there are."""
+    ...
+
+  def words(self) -> tuple[str, ...]:
+    """Returns every word an observation or action is made of.
+
+    Only asked of tasks that are played with a scratch tokeniser; others may
+    return ().
+    """
+    ...
+
+  def demonstration(self, index: int, seed: int) -> list[tuple[str, str]]:
+    """Returns (observation, action) pairs of an imperfect player.
+
+    Only asked of tasks with a warm start.
+    """
+    ...

@@ -1,0 +1,74 @@
+"""Evaluation on what is held out, with its own keys and an interval."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rlx import experiment, metrics
+from rlx.assemble import GREEDY, Collect, Parts
+
+# Held-out prompts are numbered from here, so that no draw of an evaluation is
+# one of training; the largest number a key can be folded with is 2**32 - 1.
+FIRST_ID = 1 << 30
+
+
+class Evaluation(NamedTuple):
+  """A success rate.
+
+  Attributes:
+    success: mean over samples.
+    low, high: Wilson's 95 % interval.
+    reward: mean outcome.
+    n: episodes or completions.
+  """
+
+  success: float
+  low: float
+  high: float
+  reward: float
+  n: int
+
+
+class Evaluator:
+  """Evaluates parameters; compiled once for each sampler that is used."""
+
+  def __init__(self, config: experiment.TrainConfig, parts: Parts):
+    self._num = min(config.eval.num, parts.num_test)
+    self._samples = config.eval.samples
+    self._parts = parts
+    self._sampling = config.rollout.sampling
+    self._collects: dict[bool, Collect] = {}
+
+  def __call__(self, params: Any, *, greedy: bool = False) -> Evaluation:
+    """Returns the result at the sampling settings of training, or greedy."""
+    played = self.play(params, greedy=greedy)
+    outcome = played.record.outcome()[: self._count(greedy)]
+    success = played.success[: self._count(greedy)]
+    low, high = metrics.wilson_interval(int(success.sum()), len(success))
+    return Evaluation(
+      success=float(success.mean()),
+      low=low,
+      high=high,
+      reward=float(outcome.mean()),
+      n=len(success),
+    )
+
+  def play(self, params: Any, *, greedy: bool = False):
+    """Returns the episodes themselves; rows beyond the last prompt repeat it."""
+    if greedy not in self._collects:
+      self._collects[greedy] = self._parts.collector(
+        "test",
+        GREEDY if greedy else self._sampling,
+        self._rows(),
+        1 if greedy else self._samples,
+      )
+    indices = np.minimum(np.arange(self._rows()), self._num - 1)
+    ids = [FIRST_ID + int(i) for i in indices]
+    return self._collects[greedy](params, ids, indices.tolist(), 0)
+
+  def _count(self, greedy: bool) -> int:
+    return self._num * (1 if greedy else self._samples)
+
+  def _rows(self) -> int:
+    parts = self._parts.mesh.shape["data"] * self._parts.mesh.shape["fsdp"]
+    return -(-self._num // parts) * parts

@@ -1,0 +1,107 @@
+"""What an experiment is: one frozen dataclass, every default in one place."""
+
+import dataclasses
+from typing import Literal
+
+from rlx import optimizer, sharding, train_state
+from rlx.rollout import config as rollout_config
+
+
+@dataclasses.dataclass(frozen=True)
+class WarmStart:
+  """Supervised training on demonstrations before reinforcement."""
+
+  steps: int = 100
+  """Updates."""
+  batch_size: int = 64
+  """Demonstrations in an update."""
+  num_demonstrations: int = 2048
+  """Distinct demonstrations."""
+  optimizer: optimizer.OptimizerConfig = optimizer.OptimizerConfig(
+    learning_rate=1e-3
+  )
+  """Its optimiser; the one of reinforcement starts afresh."""
+
+
+@dataclasses.dataclass(frozen=True)
+class EvalConfig:
+  """Evaluation on what is held out."""
+
+  every: int = 0
+  """Steps between evaluations; 0 evaluates only before and after."""
+  num: int = 256
+  """Held-out prompts, or episodes."""
+  samples: int = 1
+  """Completions of each, at the sampling settings of the rollout."""
+  greedy: bool = True
+  """Also evaluate with the likeliest tokens."""
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckpointConfig:
+  """When the run is saved."""
+
+  every: int = 50
+  """Steps between checkpoints; the last step is always saved."""
+  keep: int = 2
+  """Checkpoints kept, beside the best one."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LogConfig:
+  """What is written down."""
+
+  samples_every: int = 20
+  """Steps between files of samples; 0 for none."""
+  num_samples: int = 16
+  """Sequences in such a file."""
+  wandb_project: str | None = None
+  """Also log to this Weights & Biases project."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+  """One experiment."""
+
+  name: str
+  """Of the experiment; runs are kept in runs/NAME unless --workdir is given."""
+  model: object
+  """A `DecoderConfig` for a model made from scratch, or a `Pretrained`."""
+  task: object
+  """An environment family (`envs.protocol.Task`), or `Prompts` with rewards."""
+  recipe: object
+  """The method, see `rlx recipes`."""
+  seed: int = 0
+  """Of everything random."""
+  steps: int = 100
+  """Batches to learn from."""
+  rollout: rollout_config.RolloutConfig = rollout_config.RolloutConfig()
+  """How much is sampled in a step."""
+  optimizer: optimizer.OptimizerConfig = optimizer.OptimizerConfig()
+  """The policy's optimiser."""
+  learner: train_state.LearnerConfig = train_state.LearnerConfig()
+  """How a batch is turned into updates."""
+  value: Literal["none", "trunk", "own"] = "none"
+  """Where the value function has its features from, if the recipe has one."""
+  warm_start: WarmStart | None = None
+  """Supervised training before reinforcement."""
+  eval: EvalConfig = EvalConfig()
+  """Evaluation on what is held out."""
+  checkpoint: CheckpointConfig = CheckpointConfig()
+  """When the run is saved."""
+  log: LogConfig = LogConfig()
+  """What is written down."""
+  mesh: sharding.MeshConfig = sharding.MeshConfig()
+  """Devices along each axis."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Pretrained:
+  """A model from a local Hugging Face directory."""
+
+  path: str
+  """Directory with config.json, safetensors and a tokeniser."""
+  dtype: Literal["float32", "bfloat16"] = "bfloat16"
+  """Of the computation; the masters are float32."""
+  remat: Literal["none", "block"] = "block"
+  """What is kept for the backward pass."""

@@ -1,0 +1,161 @@
+"""The learner: state and a batch in, state and metrics out.
+
+The loss of a micro-batch is a sum of per-token losses times weights that were
+fixed for the whole batch, so that any split into micro-batches, over any
+devices, is the same update.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Array
+
+from rlx import batch as batches
+from rlx import metrics, microbatches, policy, programs, sharding, train_state
+from rlx import optimizer as optimizers
+from rlx.recipes import recipe as recipes
+
+
+class Learner(NamedTuple):
+  """A recipe bound to a model, a mesh and a batch shape.
+
+  Attributes:
+    init: `(key) -> TrainState`, placed on the mesh.
+    update: `(state, reference, rollout, steps) -> (state, metrics, batch)`.
+      `reference` is a tree of policy parameters, or None. The state is donated.
+      Metrics are trees of `metrics.Mean` and the like; they and the batch, with
+      its advantages, are still on the device.
+    placements: tree of shardings of the state.
+    warm_up: `(state, reference) -> None`, compiles every shape that an update
+      can have.
+  """
+
+  init: Callable[[Array], train_state.TrainState]
+  update: Callable[..., tuple[train_state.TrainState, dict[str, Any], Any]]
+  placements: Any
+  warm_up: Callable[[train_state.TrainState, Any], None]
+
+
+def make_learner(
+  model: policy.Policy,
+  recipe: recipes.Recipe,
+  optimizer_config: optimizers.OptimizerConfig,
+  config: train_state.LearnerConfig,
+  *,
+  mesh: Mesh,
+  temperature: float,
+  rows: int,
+  length: int,
+  value: policy.Value | None = None,
+) -> Learner:
+  """Returns the learner for batches of `[rows, length]`.
+
+  Args:
+    temperature: of the sampler; log-probabilities are computed under it.
+    value: ignored where the recipe needs none.
+
+  Raises:
+    ValueError: the recipe needs a value function and there is none, or the rows
+      do not divide over the mesh.
+  """
+  sharding.check_divides("rows of a batch", rows, mesh)
+  if recipe.needs_value and value is None:
+    raise ValueError(f"recipe {recipe.name} needs a value function; value=None")
+  value = value if recipe.needs_value else None
+  run = programs.make_programs(
+    model,
+    value,
+    recipe,
+    optimizers.make_optimizer(optimizer_config),
+    optimizers.schedule(optimizer_config),
+    config,
+    mesh=mesh,
+    temperature=temperature,
+  )
+  shapes = microbatches.sizes(
+    length, rows, config.microbatch_tokens, sharding.batch_devices(mesh)
+  )
+  update = functools.partial(_update, run, recipe, config, shapes)
+  return Learner(
+    init=run.init,
+    update=update,
+    placements=run.placements,
+    warm_up=functools.partial(_warm_up, run, shapes, rows, length),
+  )
+
+
+def _update(run, recipe, config, shapes, state, reference, rollout, steps):
+  lengths = _lengths(rollout)
+  # Passes are drawn from the step, so that a resumed run draws them again.
+  turn = int(state.step) if config.num_minibatches > 1 else 0
+  batch, table = run.place(rollout, steps)
+  scored = _scores_first(recipe, config, reference)
+  if scored:
+    for micro in microbatches.split(lengths, shapes):
+      batch = run.score(state.params, reference, batch, *run.send(micro))
+  batch, credit, found = run.estimate(batch, state.credit, table)
+  state = state.replace(credit=credit)
+  # Without a score, the first pass finds out what the policy was.
+  fresh = not scored and config.old_log_probs == "trainer"
+  for chosen in _passes(config, turn, len(lengths)):
+    part = microbatches.split(np.where(chosen, lengths, 0), shapes)
+    if not part:
+      continue
+    batch = run.weigh(batch, run.rows(chosen))
+    grads, sums = run.zeros(state.params, batch)
+    for micro in part:
+      grads, sums, batch = run.accumulate(
+        state.params, grads, sums, batch, *run.send(micro), fresh
+      )
+    fresh = False
+    state, sums = run.apply(state, grads, sums)
+    found = _join(found, sums)
+  return run.advance(state), found, batch
+
+
+def _lengths(rollout: batches.Rollout) -> np.ndarray:
+  """Tokens of each row, 0 where the policy chose none: nothing to learn."""
+  lengths = np.asarray(rollout.valid).sum(1)
+  return np.where(np.asarray(rollout.mask).any(1), lengths, 0)
+
+
+def _scores_first(recipe, config, reference) -> bool:
+  return (
+    recipe.needs_value
+    or reference is not None
+    or (config.num_minibatches > 1 and config.old_log_probs == "trainer")
+  )
+
+
+def _passes(config, turn: int, rows: int):
+  for iteration in range(config.num_iterations):
+    rng = np.random.default_rng((turn, iteration))
+    yield from microbatches.minibatches(rows, config.num_minibatches, rng)
+
+
+def _join(found: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+  both = {
+    name: metrics.add(found[name], more[name]) for name in found if name in more
+  }
+  return {**found, **more, **both}
+
+
+def _warm_up(run, shapes, rows, length, state, reference) -> None:
+  """Runs each shape once on a batch that has no loss; the state is kept."""
+  batch = run.empty(rows, length)
+  everyone = run.rows(np.ones(rows, bool))
+  for padded, num in zip(shapes.lengths, shapes.rows, strict=True):
+    micro = microbatches.MicroBatch(np.full(num, rows, np.int32), padded)
+    if reference is not None:
+      batch = run.score(state.params, reference, batch, *run.send(micro))
+    batch = run.weigh(batch, everyone)
+    grads, sums = run.zeros(state.params, batch)
+    _, _, batch = run.accumulate(
+      state.params, grads, sums, batch, *run.send(micro), True
+    )
+  jax.block_until_ready(batch)

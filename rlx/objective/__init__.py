@@ -1,0 +1,25 @@
+"""Objectives: losses per token, divergences, and one reduction."""
+
+from rlx.objective.log_probs import token_log_probs
+from rlx.objective.objective import (
+  Clip,
+  Objective,
+  Terms,
+  TokenInputs,
+  ValueTerm,
+  clipped,
+  make,
+  reinforce,
+)
+
+__all__ = [
+  "Clip",
+  "Objective",
+  "Terms",
+  "TokenInputs",
+  "ValueTerm",
+  "clipped",
+  "make",
+  "reinforce",
+  "token_log_probs",
+]

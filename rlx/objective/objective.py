@@ -1,0 +1,310 @@
+"""Objective: per-token losses put together, with one reduction."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from rlx import metrics
+from rlx.objective import (
+  divergences,
+  importance,
+  ratios,
+  reductions,
+  surrogates,
+  values,
+)
+
+Metrics = dict[str, Any]  # Of Mean, Max, and plain sums: `metrics.add`.
+
+
+@chex.dataclass(frozen=True)
+class TokenInputs:
+  """What the loss of a micro-batch is made of, aligned to its tokens.
+
+  Entry t describes token t. Where `mask` is False nothing is read.
+  """
+
+  log_probs: Float[Array, "B L"]  # Of the policy in training.
+  entropy: Float[Array, "B L"]  # Of the distribution the token was drawn from.
+  advantages: Float[Array, "B L"]
+  mask: Bool[Array, "B L"]
+  weights: Float[Array, "B L"]  # Of `Objective.weights`, over the whole batch.
+  segment: Int[Array, "B L"]
+  # The trainer's log-probabilities before the first update on this batch. None
+  # means that this is the first: the ratio is then exactly 1.
+  old_log_probs: Float[Array, "B L"] | None = None
+  # What the sampler reported. None: nothing is known of a mismatch.
+  sampler_log_probs: Float[Array, "B L"] | None = None
+  ref_log_probs: Float[Array, "B L"] | None = None
+  values: Float[Array, "B L"] | None = None
+  old_values: Float[Array, "B L"] | None = None
+  returns: Float[Array, "B L"] | None = None
+
+
+class Objective(NamedTuple):
+  """A loss, and the weights of the tokens in it.
+
+  Attributes:
+    loss: `(TokenInputs) -> (loss, metrics)`: the micro-batch's share of the
+      loss, to be differentiated and summed over micro-batches, and metrics
+      that add by `metrics.add`.
+    weights: `(mask[B L], sequence[B] | None) -> float[B L]`, computed over the
+      whole batch; see `reductions.weights`.
+    needs_reference: whether `ref_log_probs` must be given.
+    needs_value: whether `values`, `old_values` and `returns` must be given.
+  """
+
+  loss: Callable[[TokenInputs], tuple[Float[Array, ""], Metrics]]
+  weights: Callable[..., Float[Array, "B L"]]
+  needs_reference: bool = False
+  needs_value: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Clip:
+  """How far the ratio may move.
+
+  Attributes:
+    epsilon_low: the ratio is clipped below 1 - epsilon_low,
+    epsilon_high: and above 1 + epsilon_high.
+    dual_clip: bound of the loss where the advantage is negative, as a multiple
+      of it; 3 is usual. None for no bound.
+    ratio_level: whether each token, step or sequence has a ratio.
+  """
+
+  epsilon_low: float = 0.2
+  epsilon_high: float = 0.2
+  dual_clip: float | None = None
+  ratio_level: Literal["token", "step", "sequence"] = "token"
+
+  def __post_init__(self):
+    if not 0 <= self.epsilon_low <= 1:
+      raise ValueError(f"epsilon_low={self.epsilon_low} is not in [0, 1]")
+    if self.epsilon_high < 0:
+      raise ValueError(f"epsilon_high={self.epsilon_high} is negative")
+    if self.dual_clip is not None and self.dual_clip <= 1:
+      raise ValueError(f"dual_clip={self.dual_clip} must be above 1")
+
+
+@dataclasses.dataclass(frozen=True)
+class Terms:
+  """What stands beside the surrogate, and how tokens are reduced.
+
+  Attributes:
+    reduction: how losses per token become one number.
+    reduction_length: the constant of "seq-mean-token-sum-norm".
+    kl_coef: weight of the divergence from the reference; 0 needs no reference.
+    kl_gradient: which estimator is differentiated, see `divergences.kl_loss`.
+    kl_off_policy: weigh the divergence by the ratio, for tokens that an older
+      policy sampled.
+    entropy_coef: weight of the entropy bonus.
+    importance_cap: bound of the truncated importance weights that correct the
+      sampler's mismatch; None for no such weights.
+    importance_level: whether each token or each sequence has such a weight.
+  """
+
+  reduction: reductions.Reduction = "token-mean"
+  reduction_length: int | None = None
+  kl_coef: float = 0.0
+  kl_gradient: Literal["k1", "k2", "k3", "k3+"] = "k3"
+  kl_off_policy: bool = False
+  entropy_coef: float = 0.0
+  importance_cap: float | None = None
+  importance_level: Literal["token", "sequence"] = "token"
+
+  def __post_init__(self):
+    norm = reductions.canonical(self.reduction) == "seq-mean-token-sum-norm"
+    if norm and not (self.reduction_length or 0) > 0:
+      raise ValueError(
+        f"reduction={self.reduction!r} needs a reduction_length, as the longest"
+        f" answer allowed; it is {self.reduction_length}"
+      )
+    if self.importance_cap is not None and self.importance_cap <= 0:
+      raise ValueError(f"importance_cap={self.importance_cap} is not positive")
+
+
+@dataclasses.dataclass(frozen=True)
+class ValueTerm:
+  """The loss of a value function beside the policy's.
+
+  Attributes:
+    coef: its weight.
+    clip: half-width of the range around the old values; None for no clip.
+  """
+
+  coef: float = 0.5
+  clip: float | None = 0.5
+
+
+def clipped(
+  clip: Clip, terms: Terms, value: ValueTerm | None = None
+) -> Objective:
+  """The clipped surrogate with the terms beside it."""
+  surrogate = functools.partial(
+    surrogates.clipped,
+    epsilon_low=clip.epsilon_low,
+    epsilon_high=clip.epsilon_high,
+    dual_clip=clip.dual_clip,
+  )
+  return make(surrogate, terms, clip=clip, value=value)
+
+
+def reinforce(terms: Terms) -> Objective:
+  """The plain policy gradient, without a ratio, with the terms beside it."""
+  return make(surrogates.reinforce, terms)
+
+
+def make(
+  surrogate: surrogates.Surrogate,
+  terms: Terms,
+  *,
+  clip: Clip | None = None,
+  value: ValueTerm | None = None,
+) -> Objective:
+  """An objective from any surrogate.
+
+      loss = sum of weights * (importance * surrogate + kl_coef * KL
+                               - entropy_coef * entropy + value term)
+
+  Args:
+    clip: tells the ratio level, and the range whose crossings are counted in
+      the metrics.
+  """
+  level = clip.ratio_level if clip else "token"
+
+  def loss(inputs: TokenInputs):
+    mask, new = inputs.mask, inputs.log_probs
+    _check(inputs, terms, value)
+    old = inputs.old_log_probs
+    old = jax.lax.stop_gradient(new) if old is None else old
+    ratio = ratios.log_ratio(
+      new, old, mask, level=level, segment=inputs.segment
+    )
+    token = surrogate(ratio, new, inputs.advantages, mask)
+    measured = _measure(inputs, old, ratio, clip)
+    if terms.importance_cap is not None:
+      weight = importance.truncated(
+        old,
+        _given(inputs.sampler_log_probs),
+        mask,
+        cap=terms.importance_cap,
+        level=terms.importance_level,
+      )
+      token = weight * token
+      measured["importance/mean"] = metrics.mean(weight, mask)
+    parts = {"loss/policy": token} | _beside(inputs, terms, value, ratio)
+    sums = {
+      name: jnp.sum(jnp.where(mask, inputs.weights * part, 0.0))
+      for name, part in parts.items()
+    }
+    total = sum(sums.values(), jnp.zeros(()))
+    return total, measured | jax.lax.stop_gradient(sums | {"loss": total})
+
+  return Objective(
+    loss=loss,
+    weights=functools.partial(_weights, terms),
+    needs_reference=terms.kl_coef != 0,
+    needs_value=value is not None,
+  )
+
+
+def _weights(
+  terms: Terms,
+  mask: Bool[Array, "B L"],
+  sequence: Int[Array, " B"] | None = None,
+) -> Float[Array, "B L"]:
+  return reductions.weights(
+    mask, terms.reduction, length=terms.reduction_length, sequence=sequence
+  )
+
+
+def _beside(inputs, terms, value, ratio) -> dict[str, Float[Array, "B L"]]:
+  """The terms beside the surrogate, per token, times their coefficients."""
+  mask, parts = inputs.mask, {}
+  if terms.kl_coef:
+    kl = divergences.kl_loss(
+      inputs.log_probs, inputs.ref_log_probs, mask, terms.kl_gradient
+    )
+    if terms.kl_off_policy:
+      kl = jax.lax.stop_gradient(jnp.exp(ratio)) * kl
+    parts["loss/kl"] = terms.kl_coef * kl
+  if terms.entropy_coef:
+    entropy = jnp.where(mask, inputs.entropy, 0.0)
+    parts["loss/entropy"] = -terms.entropy_coef * entropy
+  if value is not None:
+    parts["loss/value"] = value.coef * values.value_loss(
+      inputs.values, inputs.old_values, inputs.returns, mask, clip=value.clip
+    )
+  return parts
+
+
+def _measure(inputs, old, ratio, clip) -> Metrics:
+  """What is logged about the tokens that the policy chose."""
+  inputs, old, ratio = jax.lax.stop_gradient((inputs, old, ratio))
+  mask, new = inputs.mask, inputs.log_probs
+  mean = lambda x: metrics.mean(x, mask)
+  out = {
+    "entropy": mean(inputs.entropy),
+    "ppo_kl": mean(divergences.kl(old, new, mask, "k1")),
+    "ratio/mean": mean(jnp.exp(ratio)),
+    "ratio/max": metrics.maximum(jnp.exp(ratio), mask),
+  }
+  if clip is not None:
+    out |= _clip_ratios(jnp.exp(ratio), inputs.advantages, mask, clip)
+  if inputs.ref_log_probs is not None:
+    out["kl"] = mean(divergences.kl(new, inputs.ref_log_probs, mask))
+  if inputs.sampler_log_probs is not None:
+    # The sampler's tokens estimate KL(sampler || trainer).
+    gap = divergences.kl(inputs.sampler_log_probs, old, mask)
+    out["mismatch_kl/mean"] = mean(gap)
+    out["mismatch_kl/max"] = metrics.maximum(gap, mask)
+  if inputs.values is not None:
+    out["value/mean"] = mean(inputs.values)
+  return out
+
+
+def _clip_ratios(ratio, advantages, mask, clip) -> Metrics:
+  """Fractions of tokens whose gradient the clip has stopped, as TRL's."""
+  low = (ratio < 1 - clip.epsilon_low) & (advantages < 0)
+  high = (ratio > 1 + clip.epsilon_high) & (advantages > 0)
+  mean = lambda x: metrics.mean(x.astype(jnp.float32), mask)
+  out = {
+    "clip_ratio/low_mean": mean(low),
+    "clip_ratio/high_mean": mean(high),
+    "clip_ratio/region_mean": mean(low | high),
+  }
+  if clip.dual_clip is not None:
+    out["clip_ratio/dual_mean"] = mean(
+      (ratio > clip.dual_clip) & (advantages < 0)
+    )
+  return out
+
+
+def _check(inputs: TokenInputs, terms: Terms, value: ValueTerm | None) -> None:
+  """Raises a ValueError that names what is missing and why it is needed."""
+  needed: list[tuple[bool, str, str]] = [
+    (terms.kl_coef != 0, "ref_log_probs", f"kl_coef={terms.kl_coef}"),
+    (
+      terms.importance_cap is not None,
+      "sampler_log_probs",
+      f"importance_cap={terms.importance_cap}",
+    ),
+    *((value is not None, x, "the value loss") for x in _VALUE_INPUTS),
+  ]
+  for condition, name, why in needed:
+    if condition and getattr(inputs, name) is None:
+      raise ValueError(f"{why} needs {name}, which are missing")
+
+
+_VALUE_INPUTS = ("values", "old_values", "returns")
+
+
+def _given(x: Float[Array, "B L"] | None) -> Float[Array, "B L"]:
+  assert x is not None  # `_check` has seen to it.
+  return x

@@ -1,0 +1,343 @@
+"""The compiled programs of the learner, each for one shape.
+
+`score` says what old policy, reference and value think of a micro-batch;
+`estimate` turns the step table into an advantage a token; `weigh` fixes the
+weights of an update; `accumulate` adds the gradient of one micro-batch; `apply`
+clips it and takes the step.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh
+from jaxtyping import Array, Bool, Float, Int
+
+from rlx import batch as batches
+from rlx import metrics, microbatches, policy, sharding, train_state
+from rlx.credit import estimator
+from rlx.credit import tokens as spreads
+from rlx.objective import log_probs as scoring
+from rlx.objective import objective as objectives
+from rlx.recipes import recipe as recipes
+
+
+@chex.dataclass(frozen=True)
+class Batch:
+  """What an update reads: the rollout, and what was found out about it."""
+
+  rollout: batches.Rollout
+  old_log_probs: Float[Array, "B L"]
+  ref_log_probs: Float[Array, "B L"]
+  old_values: Float[Array, "B L"]
+  advantages: Float[Array, "B L"]
+  returns: Float[Array, "B L"]
+  weights: Float[Array, "B L"]
+
+
+class Programs(NamedTuple):
+  """See `make_programs`; every function but `place` and `send` is jitted."""
+
+  init: Callable
+  placements: Any
+  place: Callable
+  empty: Callable
+  rows: Callable
+  send: Callable
+  score: Callable
+  estimate: Callable
+  weigh: Callable
+  zeros: Callable
+  accumulate: Callable
+  apply: Callable
+  advance: Callable
+
+
+def make_programs(
+  model: policy.Policy,
+  value: policy.Value | None,
+  recipe: recipes.Recipe,
+  optimizer: optax.GradientTransformation,
+  schedule: optax.Schedule,
+  config: train_state.LearnerConfig,
+  *,
+  mesh: Mesh,
+  temperature: float,
+) -> Programs:
+  """Returns the programs of one recipe for one model and mesh."""
+  forward = functools.partial(
+    _forward, model, value, temperature, config.logit_tokens
+  )
+  loss = functools.partial(_loss, forward, recipe)
+  placements = _placements(model, value, recipe, optimizer, mesh)
+  by_row = sharding.batch_sharding(mesh)
+  everywhere = sharding.replicated(mesh)
+  put = functools.partial(jax.device_put, device=by_row)
+  start = functools.partial(_init, model, value, recipe, optimizer)
+  return Programs(
+    init=jax.jit(start, out_shardings=placements),
+    placements=placements,
+    place=functools.partial(_place, put, everywhere),
+    empty=lambda rows, length: jax.tree.map(put, _empty(rows, length)),
+    rows=functools.partial(jax.device_put, device=sharding.batch_sharding(mesh, 1)),
+    send=lambda micro: (jax.device_put(micro.rows, everywhere), micro.length),
+    score=jax.jit(
+      functools.partial(_score, forward, by_row),
+      static_argnames="length",
+      donate_argnames="batch",
+    ),
+    estimate=jax.jit(
+      functools.partial(_estimate, recipe), donate_argnames="batch"
+    ),
+    weigh=jax.jit(
+      functools.partial(_weigh, recipe), donate_argnames="batch"
+    ),
+    zeros=jax.jit(
+      functools.partial(_zeros, loss),
+      out_shardings=(placements.params, everywhere),
+    ),
+    accumulate=jax.jit(
+      functools.partial(_accumulate, loss, by_row),
+      static_argnames="length",
+      donate_argnames=("grads", "sums", "batch"),
+      out_shardings=(placements.params, everywhere, by_row),
+    ),
+    apply=jax.jit(
+      functools.partial(_apply, optimizer, schedule),
+      donate_argnames="state",
+      out_shardings=(placements, everywhere),
+    ),
+    advance=jax.jit(
+      lambda state: state.replace(step=state.step + 1),
+      donate_argnums=0,
+      out_shardings=placements,
+    ),
+  )
+
+
+def _init(model, value, recipe, optimizer, key) -> train_state.TrainState:
+  params = {"policy": model.init(jax.random.fold_in(key, 0))}
+  if value is not None:
+    params["value"] = value.init(jax.random.fold_in(key, 1))
+  return train_state.TrainState(
+    step=jnp.int32(0),
+    params=params,
+    opt_state=optimizer.init(params),
+    credit=recipe.credit.init(),
+    key=jax.random.key_data(jax.random.fold_in(key, 2)),
+    cursor=jnp.int32(0),
+    skipped=jnp.int32(0),
+    best=jnp.float32(-jnp.inf),
+  )
+
+
+def _placements(model, value, recipe, optimizer, mesh):
+  """Returns the sharding of every leaf: the optimiser's follow the parameters'."""
+  start = functools.partial(_init, model, value, recipe, optimizer)
+  shapes = jax.eval_shape(start, jax.random.key(0))
+  axes = {"policy": model.axes}
+  if value is not None:
+    axes["value"] = value.axes
+  sharding.check_params(axes, shapes.params, mesh)
+  params = sharding.shardings(axes, mesh)
+  whole = sharding.replicated(mesh)
+  opt_state = optax.tree_utils.tree_map_params(
+    optimizer,
+    lambda _, place: place,
+    shapes.opt_state,
+    params,
+    transform_non_params=lambda _: whole,
+  )
+  rest = jax.tree.map(lambda _: whole, shapes)
+  return rest.replace(params=params, opt_state=opt_state)
+
+
+def _place(put, everywhere, rollout: batches.Rollout, steps: batches.Steps):
+  """Puts a batch on the mesh; what is not known yet is 0."""
+  batch = _empty(*rollout.tokens.shape).replace(
+    rollout=rollout, old_log_probs=rollout.raw_log_probs
+  )
+  table = jax.tree.map(lambda x: jax.device_put(x, everywhere), steps)
+  # Copied: on a CPU a device array may be the host's own, and is donated.
+  return jax.tree.map(lambda x: put(np.array(x)), batch), table
+
+
+def _empty(rows: int, length: int) -> Batch:
+  floats = lambda: np.zeros((rows, length), np.float32)
+  ints = lambda: np.zeros((rows, length), np.int32)
+  rollout = batches.Rollout(
+    tokens=ints(),
+    valid=ints().astype(bool),
+    mask=ints().astype(bool),
+    log_probs=floats(),
+    raw_log_probs=floats(),
+    segment=ints() - 1,
+    version=ints(),
+  )
+  names = [f.name for f in dataclasses.fields(Batch) if f.name != "rollout"]
+  return Batch(rollout=rollout, **{name: floats() for name in names})
+
+
+def _cut(by_row, batch: Batch, rows: Int[Array, " N"], length: int) -> Batch:
+  """Returns these rows, cut to `length`; rows out of range teach nothing."""
+  part = jax.tree.map(
+    lambda x: jax.lax.with_sharding_constraint(
+      x.at[rows, :length].get(mode="clip"), by_row
+    ),
+    batch,
+  )
+  present = (rows < batch.weights.shape[0])[:, None]
+  return part.replace(
+    rollout=part.rollout.replace(mask=part.rollout.mask & present),
+    weights=jnp.where(present, part.weights, 0.0),
+  )
+
+
+def _forward(model, value, temperature, logit_tokens, params, part: Batch):
+  """Returns log-probabilities, entropies and values of the tokens."""
+  tokens = part.rollout.tokens
+  segments = part.rollout.valid.astype(jnp.int32)
+  index = jnp.arange(tokens.shape[1], dtype=jnp.int32)
+  positions = jnp.broadcast_to(index, tokens.shape)
+  hidden = model.apply(params["policy"], tokens, positions, segments)
+  log_probs, entropy = scoring.token_log_probs(
+    model.logits,
+    params["policy"],
+    hidden,
+    tokens,
+    temperature=temperature,
+    chunk_tokens=logit_tokens,
+  )
+  values = jnp.zeros_like(log_probs)
+  if value is not None:
+    values = value.apply(
+      params["value"], tokens, positions, segments, hidden
+    )
+  return log_probs, entropy, values
+
+
+def _score(forward, by_row, params, reference, batch, rows, length):
+  part = _cut(by_row, batch, rows, length)
+  log_probs, _, values = forward(params, part)
+  put = lambda x, new: x.at[rows, :length].set(new, mode="drop")
+  batch = batch.replace(
+    old_log_probs=put(batch.old_log_probs, log_probs),
+    old_values=put(batch.old_values, values),
+  )
+  if reference is not None:
+    ref, _, _ = forward({**params, "policy": reference}, part)
+    batch = batch.replace(ref_log_probs=put(batch.ref_log_probs, ref))
+  return batch
+
+
+def _estimate(recipe, batch: Batch, credit, steps: batches.Steps):
+  """Returns the batch with an advantage on each chosen token."""
+  table = steps
+  if recipe.level == "token":
+    table = spreads.token_table(
+      batch.rollout,
+      steps,
+      values=batch.old_values,
+      log_probs=batch.old_log_probs,
+      ref_log_probs=batch.ref_log_probs,
+      kl_in_reward=recipe.kl_in_reward,
+    )
+  signal, credit = estimator.advantages(recipe.credit, credit, table)
+  returns = jnp.zeros_like(signal)
+  if recipe.value_targets is not None:
+    returns, _ = estimator.advantages(recipe.value_targets, (), table)
+  if recipe.level == "token":
+    mask = batch.rollout.mask
+    spread = lambda x: jnp.where(mask, x.reshape(mask.shape), 0.0)
+  else:
+    spread = lambda x: spreads.spread(x, batch.rollout.segment)
+  live = table.weight > 0
+  found = {
+    "step/adv_mean": metrics.mean(signal, live),
+    "step/adv_square": metrics.mean(signal**2, live),
+    "step/adv_max": metrics.maximum(signal, live),
+    "step/adv_min": metrics.minimum(signal, live),
+    "step/zero_adv": metrics.mean((signal == 0).astype(jnp.float32), live),
+  }
+  batch = batch.replace(advantages=spread(signal), returns=spread(returns))
+  return batch, credit, found
+
+
+def _weigh(recipe, batch: Batch, chosen: Bool[Array, " B"]) -> Batch:
+  mask = batch.rollout.mask & chosen[:, None]
+  weights = recipe.objective.weights(mask)
+  return batch.replace(weights=weights)
+
+
+def _loss(forward, recipe, params, part: Batch, fresh):
+  log_probs, entropy, values = forward(params, part)
+  now = jax.lax.stop_gradient(log_probs)
+  objective = recipe.objective
+  inputs = objectives.TokenInputs(
+    log_probs=log_probs,
+    # The ratio is exactly 1 where the policy is its own past.
+    old_log_probs=jnp.where(fresh, now, part.old_log_probs),
+    sampler_log_probs=part.rollout.raw_log_probs,
+    ref_log_probs=part.ref_log_probs if objective.needs_reference else None,
+    entropy=entropy,
+    advantages=part.advantages,
+    mask=part.rollout.mask,
+    weights=part.weights,
+    segment=part.rollout.segment,
+    values=values if objective.needs_value else None,
+    old_values=part.old_values if objective.needs_value else None,
+    returns=part.returns if objective.needs_value else None,
+  )
+  total, found = recipe.objective.loss(inputs)
+  return total, (found, now)
+
+
+def _zeros(loss, params, batch):
+  """Returns empty sums: gradients, and the metrics' halves."""
+  _, (found, _) = jax.eval_shape(loss, params, batch, jnp.bool_(True))
+  return jax.tree.map(jnp.zeros_like, params), metrics.empty(found)
+
+
+def _accumulate(loss, by_row, params, grads, sums, batch, rows, length, fresh):
+  part = _cut(by_row, batch, rows, length)
+  grad = jax.value_and_grad(loss, has_aux=True)
+  (total, (found, now)), more = grad(params, part, fresh)
+  old = batch.old_log_probs
+  old = jnp.where(fresh, old.at[rows, :length].set(now, mode="drop"), old)
+  grads = jax.tree.map(jnp.add, grads, more)
+  return grads, metrics.add(sums, found), batch.replace(old_log_probs=old)
+
+
+def _apply(optimizer, schedule, state, grads, sums):
+  """Takes the step, unless the gradient is not finite: then nothing changes."""
+  norm = optax.tree_utils.tree_norm(grads)
+  finite = jnp.isfinite(norm)
+  updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+  params = optax.apply_updates(state.params, updates)
+  choose = lambda new, old: jnp.where(finite, new, old)
+  one = lambda x: metrics.Mean(
+    total=jnp.asarray(x, jnp.float32), count=jnp.float32(1)
+  )
+  # Adam and the schedule each count the updates; they agree.
+  counts = optax.tree_utils.tree_get_all_with_path(state.opt_state, "count")
+  count = counts[-1][1]
+  # Sums become means over updates.
+  done = lambda x: x if metrics.is_metric(x) else one(x)
+  found = {
+    **{name: done(x) for name, x in sums.items()},
+    "grad_norm": one(norm),
+    "learning_rate": one(schedule(count)),
+    "skipped": one(~finite),
+  }
+  state = state.replace(
+    params=jax.tree.map(choose, params, state.params),
+    opt_state=jax.tree.map(choose, opt_state, state.opt_state),
+    skipped=jnp.where(finite, 0, state.skipped + 1),
+  )
+  return state, found

@@ -1,0 +1,97 @@
+"""Recipe: a published method as data, credit and objective put together."""
+
+import dataclasses
+from typing import Any, Literal
+
+from rlx.credit import estimator
+from rlx.objective import objective as objectives
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+  """One method.
+
+  Attributes:
+    name: as on the command line.
+    credit: turns the rewards of the step table into advantages.
+    objective: turns advantages into a loss.
+    level: what a row of the step table is. "turn" is what the environment made
+      of the episode; "token" has a row per token, `credit.token_table`.
+    formula: the composition, in words that name the parts.
+    min_group: fewest samples of a prompt from which the method can learn.
+    value_targets: estimates what the value function is fitted to; None for
+      methods without one.
+    kl_in_reward: penalty per token against the reference, at level "token".
+    source: authors, year, arXiv id, equations.
+    confidence: what the formula was checked against, see `CONFIDENCE`.
+    departures: where it differs from the paper or its code, and how to get
+      theirs.
+    evidence: columns of the step table that it reads beyond reward and outcome.
+    verbs: what it asks of the rollout engine.
+  """
+
+  name: str
+  credit: estimator.Estimator
+  objective: objectives.Objective
+  level: Literal["turn", "token"] = "turn"
+  formula: str = ""
+  min_group: int = 1
+  value_targets: estimator.Estimator | None = None
+  kl_in_reward: float = 0.0
+  source: str = ""
+  confidence: Literal["code", "paper", "note", "abstract", "known"] = "known"
+  departures: tuple[str, ...] = ()
+  evidence: tuple[str, ...] = ()
+  verbs: tuple[str, ...] = ("sample",)
+
+  @property
+  def needs_value(self) -> bool:
+    """Whether a value function is trained beside the policy."""
+    return self.value_targets is not None
+
+  @property
+  def needs_reference(self) -> bool:
+    """Whether log-probabilities of the frozen reference are needed."""
+    return self.objective.needs_reference or self.kl_in_reward != 0
+
+
+CONFIDENCE = {
+  "code": "official code read and executed on the worked examples",
+  "paper": "text of the paper read",
+  "note": "a detailed secondary source that reproduces the equations",
+  "abstract": "only the abstract was available: the formula is our inference",
+  "known": "textbook, or published widely",
+}
+
+
+def summary(recipe: Recipe) -> dict[str, Any]:
+  """What there is to know about a recipe, as JSON values."""
+  return {
+    "name": recipe.name,
+    "formula": recipe.formula,
+    "level": recipe.level,
+    "min_group": recipe.min_group,
+    "needs_value": recipe.needs_value,
+    "needs_reference": recipe.needs_reference,
+    "evidence": list(recipe.evidence),
+    "verbs": list(recipe.verbs),
+    "source": recipe.source,
+    "confidence": recipe.confidence,
+    "departures": list(recipe.departures),
+  }
+
+
+def describe(recipe: Recipe) -> str:
+  """A paragraph for a reader: composition, needs, source and departures."""
+  needs = [f"groups of {recipe.min_group} or more"] * (recipe.min_group > 1)
+  needs += ["a value function"] * recipe.needs_value
+  needs += ["a reference"] * recipe.needs_reference
+  needs += [f"the column {name!r}" for name in recipe.evidence]
+  lines = [
+    recipe.name,
+    f"  {recipe.formula}",
+    f"  a step is a {recipe.level}; needs {', '.join(needs) or 'nothing more'}",
+    f"  {recipe.source} [{recipe.confidence}: {CONFIDENCE[recipe.confidence]}]",
+    *(f"  departs: {departure}" for departure in recipe.departures),
+  ]
+  return "\n".join(lines)

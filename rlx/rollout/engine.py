@@ -1,0 +1,139 @@
+"""The compiled programs of a rollout, for one policy, batch shape and sampler.
+
+Shapes are fixed: `first` once a batch, `turn` once a turn and window. Nothing
+is compiled after every window was met (`warm_up` meets them all).
+"""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from rlx import policy as policies
+from rlx import sharding
+from rlx.rollout import decode, sampling
+
+
+class Shape(NamedTuple):
+  """Everything about a rollout that is static."""
+
+  num_prompts: int
+  num_samples: int
+  prompt_tokens: int  # Longest prompt.
+  turn_tokens: int  # Longest thing said to the policy between two of its turns.
+  action_tokens: int  # Longest turn of the policy.
+  turns: int
+
+  @property
+  def rows(self) -> int:
+    return self.num_prompts * self.num_samples
+
+  @property
+  def length(self) -> int:
+    """Longest sequence."""
+    per_turn = self.turn_tokens + self.action_tokens
+    return self.prompt_tokens + self.action_tokens + (self.turns - 1) * per_turn
+
+  def window(self, turn: int) -> int:
+    """Returns how many cache slots turn `turn` may read: one of four or fewer."""
+    if turn == 0:
+      return self.prompt_tokens + self.action_tokens
+    per_turn = self.turn_tokens + self.action_tokens
+    need = self.prompt_tokens + self.action_tokens + turn * per_turn + 1
+    quarter = -(-(self.length + 1) // 4)
+    return min(-(-need // quarter) * quarter, 4 * quarter)
+
+  @property
+  def cache_length(self) -> int:
+    # The appended chunk is written whole, padding included.
+    return 4 * -(-(self.length + 1) // 4) + self.turn_tokens + 1
+
+
+class Engine(NamedTuple):
+  """Compiled functions, see `make_engine`.
+
+  Attributes:
+    shape: static sizes.
+    first: `(params, key, prompt_ids[P], tokens[P C], length[P]) ->
+      (Decoded, cache)`: the first turn of `P * G` rows.
+    turn: `(params, key, cache, prompt_ids[N], samples[N], tokens[N C],
+      start[N], length[N], live[N], window) -> (Decoded, cache)`: appends the
+      tokens and lets the live rows write. The cache is donated.
+    place: puts a NumPy array of rows on the mesh.
+  """
+
+  shape: Shape
+  first: Callable
+  turn: Callable
+  place: Callable
+
+
+def make_engine(
+  policy: policies.Policy,
+  shape: Shape,
+  *,
+  sampler: sampling.Sampling,
+  stop_ids: tuple[int, ...],
+  mesh: Mesh,
+) -> Engine:
+  """Returns the compiled programs; rows split over the mesh's batch axes."""
+  sharding.check_divides("prompts × samples", shape.rows, mesh)
+  rows = sharding.batch_sharding(mesh, 1)
+
+  def split(tree):
+    return jax.tree.map(
+      lambda x: jax.lax.with_sharding_constraint(
+        x, sharding.batch_sharding(mesh, x.ndim)
+      ),
+      tree,
+    )
+
+  write = functools.partial(
+    decode.decode,
+    policy,
+    sampling=sampler,
+    stop_ids=stop_ids,
+    max_new=shape.action_tokens,
+  )
+
+  @jax.jit
+  def first(params, key, prompt_ids, tokens, length):
+    group = shape.num_samples
+    hidden, cache = decode.prefill(
+      policy, params, tokens, length, shape.cache_length
+    )
+    repeat = lambda x: split(jnp.repeat(x, group, axis=0))
+    samples = jnp.tile(jnp.arange(group, dtype=jnp.int32), shape.num_prompts)
+    keys = sampling.row_keys(key, repeat(prompt_ids), samples)
+    return write(
+      params,
+      split(decode.share(cache, group)),
+      repeat(hidden),
+      repeat(length),
+      jnp.ones((shape.rows,), bool),
+      keys,
+      window=shape.window(0),
+    )
+
+  @functools.partial(jax.jit, static_argnames="window", donate_argnums=2)
+  def turn(
+    params, key, cache, prompt_ids, samples, tokens, start, length, live, window
+  ):
+    hidden, cache = decode.extend(
+      policy, params, cache, tokens, start, length, window
+    )
+    keys = sampling.row_keys(key, prompt_ids, samples)
+    return write(
+      params, split(cache), hidden, start + length, live, keys, window=window
+    )
+
+  def place(x: np.ndarray):
+    if x.shape[0] % sharding.batch_devices(mesh):
+      return jax.device_put(x, sharding.replicated(mesh))
+    return jax.device_put(x, sharding.batch_sharding(mesh, x.ndim))
+
+  return Engine(shape, first, turn, place)

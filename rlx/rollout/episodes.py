@@ -1,0 +1,223 @@
+"""Many episodes at once: all that are alive advance together, turn by turn."""
+
+import collections
+import logging
+import time
+import types
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from rlx import tokenizer as tokenizers
+from rlx.envs import protocol
+from rlx.rollout import engine as engines
+from rlx.rollout import record
+
+_LOG = logging.getLogger(__name__)
+
+
+class Played(NamedTuple):
+  """A batch of finished episodes.
+
+  Attributes:
+    record: tokens and steps.
+    success: bool [B].
+    stop: why each episode ended, one of "completed", "truncated", "max_turns",
+      "context_overflow", "environment_error".
+    parse_errors: int [B], actions that could not be read.
+    seconds: time in "sample" (device) and "environment" (host).
+    rewards: metrics of single reward functions, `rewards/NAME/mean` and so on.
+  """
+
+  record: record.Record
+  success: np.ndarray
+  stop: list[str]
+  parse_errors: np.ndarray
+  seconds: dict[str, float]
+  rewards: Mapping[str, float] = types.MappingProxyType({})
+
+
+def play(
+  engine: engines.Engine,
+  params: Any,
+  key: jax.Array,
+  tokenizer: tokenizers.Tokenizer,
+  make: Callable[[int], protocol.Episode],
+  *,
+  prompt_ids: Sequence[int],
+  indices: Sequence[int],
+  version: int,
+) -> Played:
+  """Plays `G` episodes from each of `P` starts and returns them all.
+
+  Args:
+    engine: the compiled programs.
+    key: of the run; a draw depends on it, the prompt id, the sample's number
+      and the position alone.
+    make: `(index) -> Episode`, called once a member of a group.
+    prompt_ids: of the groups, unique in the run.
+    indices: which episode of the task each group plays.
+    version: update count of `params`.
+
+  The cache stays between turns: each turn appends what the environment said.
+  An episode whose environment raises leaves the loss and every statistic, and
+  is counted; its group goes on.
+
+  Raises:
+    ValueError: a first observation has more tokens than the engine was made
+      for.
+  """
+  shape = engine.shape
+  game = _Game.start(engine, tokenizer, make, prompt_ids, indices, version)
+  spent = collections.Counter[str]()
+  clock = time.perf_counter()
+
+  prompts = game.prompt_tokens()
+  decoded, cache = engine.first(
+    params,
+    key,
+    engine.place(np.asarray(prompt_ids, np.int32)),
+    engine.place(prompts),
+    engine.place(game.record.length[:: shape.num_samples].copy()),
+  )
+  for turn in range(shape.turns):
+    if turn:
+      tokens, start, length = game.chunk()
+      decoded, cache = engine.turn(
+        params,
+        key,
+        cache,
+        engine.place(game.record.prompt),
+        engine.place(game.record.sample),
+        engine.place(tokens),
+        engine.place(start),
+        engine.place(length),
+        engine.place(game.live),
+        window=shape.window(turn),
+      )
+    written = jax.device_get(decoded)
+    now = time.perf_counter()
+    spent["sample"] += now - clock
+    game.advance(written)
+    clock = time.perf_counter()
+    spent["environment"] += clock - now
+    if not game.live.any():
+      break
+  return Played(
+    game.record, game.success, game.stop, game.parse_errors, dict(spent)
+  )
+
+
+class _Game:
+  """The host's side of `play`: environments, texts, and who is alive."""
+
+  def __init__(self, shape, tokenizer, episodes, log):
+    self.shape = shape
+    self.tokenizer = tokenizer
+    self.episodes = episodes
+    self.record = log
+    rows = shape.rows
+    self.live = np.ones(rows, bool)
+    self.success = np.zeros(rows, bool)
+    self.stop = ["max_turns"] * rows
+    self.parse_errors = np.zeros(rows, np.int32)
+    self.state: list[Any] = [None] * rows
+    self.said: list[list[int]] = [[] for _ in range(rows)]
+
+  @classmethod
+  def start(cls, engine, tokenizer, make, prompt_ids, indices, version):
+    shape = engine.shape
+    group = shape.num_samples
+    log = record.Record.empty(
+      np.repeat(np.asarray(prompt_ids), group),
+      np.tile(np.arange(group), shape.num_prompts),
+      length=shape.length,
+      turns=shape.turns,
+      version=version,
+    )
+    episodes = [make(index) for index in indices for _ in range(group)]
+    game = cls(shape, tokenizer, episodes, log)
+    for row, episode in enumerate(episodes):
+      text, info = episode.reset(seed=int(prompt_ids[row // group]))
+      game.state[row] = info.get("state_key", text)
+      if row % group == 0:
+        ids = tokenizer.chat([{"role": "user", "content": text}])
+        _check_prompt(ids, shape, indices[row // group])
+      log.observe(np.array([row]), [ids])
+    return game
+
+  def prompt_tokens(self) -> np.ndarray:
+    group = self.shape.num_samples
+    return self.record.tokens[::group, : self.shape.prompt_tokens].copy()
+
+  def chunk(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns what is appended in this turn: the last token, and what was said.
+
+    The last token a row wrote may not be in the cache yet, so it is written
+    there again, which changes nothing where it is.
+    """
+    log, rows = self.record, np.flatnonzero(self.live)
+    # A row that has ended writes at position 0, which nobody reads any more.
+    start = np.where(self.live, log.length - 1, 0).astype(np.int32)
+    length = np.ones(len(self.live), np.int32)
+    tokens = np.zeros((len(self.live), self.shape.turn_tokens + 1), np.int32)
+    tokens[rows, 0] = log.tokens[rows, start[rows]]
+    for row in rows:
+      said = self.said[row]
+      tokens[row, 1 : 1 + len(said)] = said
+      length[row] += len(said)
+    log.observe(rows, [self.said[row] for row in rows])
+    return tokens, start, length
+
+  def advance(self, written) -> None:
+    """Takes what the live rows wrote to their environments."""
+    rows = np.flatnonzero(self.live)
+    self.record.act(
+      rows,
+      written.tokens[rows],
+      written.log_probs[rows],
+      written.raw_log_probs[rows],
+      written.length[rows],
+    )
+    for row in rows:
+      ids = written.tokens[row, : written.length[row]].tolist()
+      self._step(int(row), ids, bool(written.stopped[row]))
+
+  def _step(self, row: int, ids: list[int], stopped: bool) -> None:
+    text = self.tokenizer.decode(ids[:-1] if stopped else ids)
+    try:
+      shown, reward, terminated, truncated, info = self.episodes[row].step(text)
+    except Exception:  # Whatever an environment raises costs only its episode.
+      _LOG.warning("episode %d: the environment raised", row, exc_info=True)
+      self._end(row, "environment_error")
+      self.record.drop(row)
+      return
+    next_state = info.get("state_key", shown)
+    self.record.pay(row, float(reward), self.state[row], text, next_state)
+    self.state[row] = next_state
+    self.parse_errors[row] += bool(info.get("parse_error", False))
+    if terminated or truncated:
+      self.success[row] = bool(
+        info.get("success", self.record.reward[row].sum() > 0)
+      )
+      self._end(row, "completed" if terminated else "truncated")
+      return
+    # Where the policy did not close its turn itself, it is closed for it.
+    closing = [] if stopped else [self.tokenizer.stop_ids[0]]
+    self.said[row] = closing + self.tokenizer.turn(shown)
+    if len(self.said[row]) > self.shape.turn_tokens:
+      self._end(row, "context_overflow")
+
+  def _end(self, row: int, reason: str) -> None:
+    self.live[row] = False
+    self.stop[row] = reason
+
+
+def _check_prompt(ids: list[int], shape: engines.Shape, index: int) -> None:
+  if len(ids) > shape.prompt_tokens:
+    raise ValueError(
+      f"the first observation of episode {index} has {len(ids)} tokens, more "
+      f"than max_prompt_length={shape.prompt_tokens}"
+    )

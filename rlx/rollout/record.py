@@ -1,0 +1,177 @@
+"""The record of a batch while it is played, on the host, and its step table."""
+
+import dataclasses
+import hashlib
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+
+from rlx import batch
+
+
+@dataclasses.dataclass
+class Record:
+  """Tokens and steps of `B` trajectories, growing turn by turn.
+
+  Axes: `B` trajectories, `L` tokens, `T` turns. Arrays are NumPy's; `rollout()`
+  and `steps()` give the values that flow on.
+  """
+
+  prompt: np.ndarray  # [B], unique in the run: the group.
+  sample: np.ndarray  # [B], which of its group.
+  tokens: np.ndarray  # [B, L]
+  mask: np.ndarray
+  log_probs: np.ndarray
+  raw_log_probs: np.ndarray
+  segment: np.ndarray
+  length: np.ndarray  # [B]
+  turns: np.ndarray  # [B]
+  reward: np.ndarray  # [B, T]
+  state: np.ndarray
+  action: np.ndarray
+  next_state: np.ndarray
+  version: int
+
+  @classmethod
+  def empty(
+    cls,
+    prompt: np.ndarray,
+    sample: np.ndarray,
+    *,
+    length: int,
+    turns: int,
+    version: int,
+  ) -> "Record":
+    """Returns the record of trajectories that have no token yet."""
+    b = len(prompt)
+    ints = lambda *shape: np.zeros(shape, np.int32)
+    floats = lambda *shape: np.zeros(shape, np.float32)
+    return cls(
+      prompt=prompt.astype(np.int32),
+      sample=sample.astype(np.int32),
+      tokens=ints(b, length),
+      mask=np.zeros((b, length), bool),
+      log_probs=floats(b, length),
+      raw_log_probs=floats(b, length),
+      segment=np.full((b, length), -1, np.int32),
+      length=ints(b),
+      turns=ints(b),
+      reward=floats(b, turns),
+      state=ints(b, turns),
+      action=ints(b, turns),
+      next_state=ints(b, turns),
+      version=version,
+    )
+
+  def observe(self, rows: np.ndarray, tokens: Sequence[Sequence[int]]) -> None:
+    """Appends tokens that the policy did not choose."""
+    for row, ids in zip(rows, tokens, strict=True):
+      start = self.length[row]
+      self.tokens[row, start : start + len(ids)] = ids
+      self.length[row] = start + len(ids)
+
+  def act(
+    self,
+    rows: np.ndarray,
+    tokens: np.ndarray,
+    log_probs: np.ndarray,
+    raw_log_probs: np.ndarray,
+    length: np.ndarray,
+  ) -> None:
+    """Appends one step: what the policy wrote in this turn.
+
+    `rows` are those that acted; the other arguments are aligned with them.
+    """
+    offset = np.arange(tokens.shape[1])
+    inside = offset[None] < length[:, None]
+    at = self.length[rows][:, None] + offset[None]
+    row = np.broadcast_to(rows[:, None], at.shape)[inside]
+    column = at[inside]
+    self.tokens[row, column] = tokens[inside]
+    self.mask[row, column] = True
+    self.log_probs[row, column] = log_probs[inside]
+    self.raw_log_probs[row, column] = raw_log_probs[inside]
+    step = rows * self.reward.shape[1] + self.turns[rows]
+    self.segment[row, column] = np.broadcast_to(step[:, None], at.shape)[inside]
+    self.length[rows] += length
+    self.turns[rows] += 1
+
+  def pay(
+    self,
+    row: int,
+    reward: float,
+    state: Hashable,
+    action: Hashable,
+    next_state: Hashable,
+  ) -> None:
+    """Fills the row's latest step."""
+    turn = self.turns[row] - 1
+    self.reward[row, turn] = reward
+    self.state[row, turn] = key(state)
+    self.action[row, turn] = key(action)
+    self.next_state[row, turn] = key(next_state)
+
+  def drop(self, row: int) -> None:
+    """Takes a trajectory out of the loss and of every statistic."""
+    self.mask[row] = False
+    self.segment[row] = -1
+    self.turns[row] = 0
+    self.reward[row] = 0
+
+  def rollout(self) -> batch.Rollout:
+    """Returns the tokens, as NumPy arrays."""
+    valid = np.arange(self.tokens.shape[1])[None] < self.length[:, None]
+    version = np.full_like(self.tokens, self.version)
+    return batch.Rollout(
+      tokens=self.tokens,
+      valid=valid,
+      mask=self.mask,
+      log_probs=self.log_probs,
+      raw_log_probs=self.raw_log_probs,
+      segment=self.segment,
+      version=version,
+    )
+
+  def steps(self) -> batch.Steps:
+    """Returns the step table, `B * T` rows: row `b * T + t` is step t of b."""
+    b, t = self.reward.shape
+    index = np.broadcast_to(np.arange(t, dtype=np.int32), (b, t))
+    exists = index < self.turns[:, None]
+    trajectory = np.broadcast_to(np.arange(b, dtype=np.int32)[:, None], (b, t))
+    row = trajectory * t + index
+    each = lambda x: np.broadcast_to(x[:, None], (b, t))
+    weight = exists.astype(np.float32)
+    votes = weight / np.maximum(self.turns, 1).astype(np.float32)[:, None]
+    ints = lambda x: np.ascontiguousarray(x, np.int32).reshape(-1)
+    floats = lambda x: np.ascontiguousarray(x, np.float32).reshape(-1)
+    return batch.Steps(
+      prompt=ints(each(self.prompt)),
+      trajectory=ints(trajectory),
+      index=ints(index),
+      parent=ints(np.where(exists & (index > 0), row - 1, -1)),
+      depth=ints(index),
+      tree=ints(each(self.prompt)),
+      role=ints(np.zeros((b, t))),
+      state=ints(self.state),
+      action=ints(self.action),
+      next_state=ints(self.next_state),
+      reward=floats(self.reward * weight),
+      outcome=floats(each(self.outcome()) * weight),
+      value=floats(np.zeros((b, t))),
+      continues=floats(index + 1 < self.turns[:, None]),
+      vote=floats(votes),
+      weight=floats(weight),
+      extras={},
+    )
+
+  def outcome(self) -> np.ndarray:
+    """Returns each trajectory's total reward, float32 [B]."""
+    index = np.arange(self.reward.shape[1])[None]
+    paid = np.where(index < self.turns[:, None], self.reward, 0)
+    return paid.sum(1).astype(np.float32)
+
+
+def key(value: Hashable) -> int:
+  """Returns a 31-bit hash of a key, the same in every process and run."""
+  digest = hashlib.blake2b(repr(value).encode(), digest_size=4).digest()
+  return int.from_bytes(digest, "little") & 0x7FFFFFFF

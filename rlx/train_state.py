@@ -1,0 +1,55 @@
+"""What a run carries from one batch to the next, and how batches are used."""
+
+import dataclasses
+from typing import Any, Literal
+
+import chex
+from jaxtyping import Array, Float, Int, UInt
+
+
+@dataclasses.dataclass(frozen=True)
+class LearnerConfig:
+  """How a batch is turned into updates."""
+
+  num_iterations: int = 1
+  """Passes over a batch."""
+  num_minibatches: int = 1
+  """Disjoint parts of a batch, one update each; a trajectory is never split."""
+  microbatch_tokens: int = 8192
+  """Tokens that go through the model at once; 0 for the whole batch."""
+  logit_tokens: int = 4096
+  """Tokens whose logits exist at once."""
+  max_skipped: int = 5
+  """Updates in a row that may be skipped because they were not finite."""
+  old_log_probs: Literal["trainer", "sampler"] = "trainer"
+  """Who says what the policy was when it sampled: a forward pass of the trainer
+  before the first update, or the sampler's own record."""
+
+  def __post_init__(self):
+    for name in (
+      "num_iterations",
+      "num_minibatches",
+      "logit_tokens",
+      "max_skipped",
+    ):
+      if getattr(self, name) < 1:
+        raise ValueError(f"{name}={getattr(self, name)}: must be 1 or more")
+    if self.microbatch_tokens < 0:
+      raise ValueError(
+        f"microbatch_tokens={self.microbatch_tokens}: must be 0 (all) or more"
+      )
+
+
+@chex.dataclass(frozen=True)
+class TrainState:
+  """Everything that outlives a batch: arrays only, so that it can be donated,
+  sharded, saved and compared bit for bit."""
+
+  step: Int[Array, ""]  # Batches learnt from.
+  params: Any  # {"policy": ..., and "value": ... where the recipe has one}
+  opt_state: Any
+  credit: Any
+  key: UInt[Array, " K"]  # Of the run; only ever folded.
+  cursor: Int[Array, ""]  # Prompts drawn.
+  skipped: Int[Array, ""]  # Updates in a row that were not finite.
+  best: Float[Array, ""]  # Best evaluation so far.

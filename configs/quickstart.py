@@ -3,13 +3,16 @@
     rlx train quickstart
 """
 
-from rlx import experiment, recipes
+from rlx import experiment, objective, recipes
 from rlx.config import spec
 from rlx.envs.frozen_lake import FrozenLake
 from rlx.models.config import DecoderConfig
 from rlx.optimizer import OptimizerConfig
 from rlx.rollout.config import RolloutConfig
 from rlx.train_state import LearnerConfig
+
+# The bonus keeps the policy from settling on what it has found first.
+TERMS = objective.Terms(entropy_coef=0.03)
 
 
 def get_config() -> experiment.TrainConfig:
@@ -27,8 +30,8 @@ def get_config() -> experiment.TrainConfig:
       init_std=0.1,
     ),
     task=FrozenLake(skill=0.55),
-    recipe=spec(recipes.gigpo),
-    steps=120,
+    recipe=spec(recipes.gigpo, terms=TERMS),
+    steps=100,
     rollout=RolloutConfig(
       num_prompts=32,
       group_size=8,
@@ -36,16 +39,16 @@ def get_config() -> experiment.TrainConfig:
       max_turn_length=20,
       max_completion_length=2,
     ),
-    optimizer=OptimizerConfig(learning_rate=1e-3, warmup_steps=5),
+    optimizer=OptimizerConfig(learning_rate=3e-4, warmup_steps=5),
     learner=LearnerConfig(num_iterations=2),
     warm_start=experiment.WarmStart(
-      steps=200,
+      steps=300,
       batch_size=32,
       optimizer=OptimizerConfig(
         learning_rate=2e-3,
         warmup_steps=10,
         decay="cosine",
-        decay_steps=201,
+        decay_steps=301,
         final_fraction=0.1,
       ),
     ),

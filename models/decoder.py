@@ -9,7 +9,6 @@ Query, key and value are one product, as are gate and up: `qkv` is laid out
 sharding over K keeps a head's parts together; `gate_up` is [D, 2, F].
 """
 
-import functools
 from typing import Any
 
 import jax
@@ -21,7 +20,7 @@ from rlx.models import attention
 from rlx.models import config as config_lib
 from rlx.models import linear, rope
 
-LayerCache = tuple[Array, Array]  # Keys and values, each [rows, length, K, H].
+LayerCache = tuple[Array, Array]  # Keys and values; see `attention`.
 
 
 def rms_norm(
@@ -90,14 +89,20 @@ class Block(nn.Module):
     """A chunk against the cache; returns (hidden, cache with the chunk)."""
     query, key, value = self._project(hidden, cos, sin)
     rows = jnp.arange(positions.shape[0])[:, None]
-    keys, values = (
-      slots.at[rows, positions].set(new, mode="drop", unique_indices=True)
-      for slots, new in zip(cache, (key, value), strict=True)
+    keys, values = cache
+    keys = keys.at[rows, :, :, positions].set(
+      key, mode="drop", unique_indices=True
     )
-    window = visible.shape[-1]
-    seen = attention.attend(
-      query, keys[:, :window], values[:, :window], visible
+    values = values.at[rows, :, positions].set(
+      value, mode="drop", unique_indices=True
     )
+    _, chunk, window = visible.shape
+    if window == chunk:  # Nothing comes before the chunk.
+      seen = attention.attend(query, key, value, visible)
+    else:
+      seen = attention.attend_cached(
+        *(query, keys[..., :window], values[:, :, :window], visible)
+      )
     hidden += self._merge(seen)
     return hidden + self._mlp(hidden), (keys, values)
 
@@ -117,9 +122,11 @@ class Block(nn.Module):
     return query, key, parts[..., group + 1, :]
 
   def _merge(self, seen):
-    rows, chunk, kv_heads, group, head_dim = seen.shape
-    flat = seen.reshape(rows, chunk, kv_heads * group, head_dim)
-    return linear.write(flat, self.out.astype(seen.dtype))
+    rows, chunk = seen.shape[:2]
+    weight = self.out.astype(seen.dtype)
+    # As matrices: over two axes at once XLA would copy the weight.
+    flat = seen.reshape(rows, chunk, -1)
+    return linear.write(flat, weight.reshape(weight.shape[0], -1))
 
   def _mlp(self, hidden):
     x = rms_norm(hidden, self.mlp_norm, self.config.norm_eps)
@@ -185,6 +192,7 @@ class Decoder(nn.Module):
     """Final features of a chunk, and the cache with it written in."""
     hidden = self._embed(tokens)
     cos, sin = rope.tables(positions, self.config)
+    window = self._window(cache, tokens.shape[1], window)
     visible = jnp.arange(window)[None, None] <= positions[..., None]
     params, new = self.variables["params"], []
     block = Block(self.config, parent=None)
@@ -197,6 +205,13 @@ class Decoder(nn.Module):
       new.append(layer_cache)
     hidden = rms_norm(hidden, self.final_norm, self.config.norm_eps)
     return hidden, tuple(new)
+
+  def _window(self, cache, chunk: int, window: int) -> int:
+    """How many slots to read: a slice is a copy, so not for little."""
+    length = cache[0][1].shape[2]
+    if chunk == 1 and 3 * window > length:
+      return length
+    return min(window, length)
 
   def logits(self, hidden: Float[Array, "*B D"]) -> Float[Array, "*B V"]:
     """Float32 scores of the next token."""
@@ -233,7 +248,10 @@ def causal(segments: Int[Array, "B L"]) -> Bool[Array, "B L L"]:
 def init_cache(
   config: config_lib.DecoderConfig, rows: int, length: int
 ) -> tuple[LayerCache, ...]:
-  """Zeros: per layer keys and values, [rows, length, K, H] of the dtype."""
-  shape = (rows, length, config.num_kv_heads, config.head_dim)
-  zeros = functools.partial(jnp.zeros, shape, jnp.dtype(config.dtype))
-  return tuple((zeros(), zeros()) for _ in range(config.num_layers))
+  """Zeros: per layer keys [rows, K, H, length], values [rows, K, length, H]."""
+  heads, head_dim = config.num_kv_heads, config.head_dim
+  zeros = lambda *shape: jnp.zeros((rows, heads, *shape), config.dtype)
+  return tuple(
+    (zeros(head_dim, length), zeros(length, head_dim))
+    for _ in range(config.num_layers)
+  )

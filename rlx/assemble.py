@@ -1,10 +1,10 @@
 """From an experiment to the parts that run it: the one place they meet."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 from jax.sharding import Mesh
 
 from rlx import experiment, learner, policy, prompts, sharding
@@ -60,7 +60,9 @@ def assemble(config: experiment.TrainConfig) -> Parts:
   recipe = config.recipe.build()
   check(config, recipe)
   mesh = sharding.make_mesh(config.mesh)
-  decoder, tokenizer, load = _model(config, mesh)
+  decoder, tokenizer, load = model_parts(
+    config.model, () if isinstance(config.model, experiment.Pretrained) else config.task.words(), mesh
+  )
   tokenizers.check_fits(tokenizer, decoder.vocab_size)
   model = model_policy.make_policy(decoder)
   value = None
@@ -111,7 +113,10 @@ def check(config: experiment.TrainConfig, recipe: recipes.Recipe) -> None:
       "rollout.sampling.temperature=0: a greedy policy has no gradient; "
       "training needs a temperature above 0"
     )
-  if config.warm_start and not hasattr(config.task, "demonstration"):
+  demonstrated = hasattr(config.task, "demonstration")
+  if isinstance(config.task, prompts.PromptTask):
+    demonstrated = True  # Rows say themselves if they lack a completion.
+  if config.warm_start and not demonstrated:
     raise ValueError(
       "warm_start: this task has no demonstrations; use `rlx sft` on rows of "
       "your own instead, and train from its export"
@@ -135,24 +140,27 @@ def _shape(
   )
 
 
-def _model(config: experiment.TrainConfig, mesh: Mesh):
-  """Returns the model's shape, its tokeniser, and where parameters come from."""
-  if isinstance(config.model, experiment.Pretrained):
-    return _pretrained(config.model, mesh)
-  decoder = config.model
-  model = model_policy.make_policy(decoder)
+def model_parts(
+  source: Any, words: Sequence[str], mesh: Mesh
+) -> tuple[model_config.DecoderConfig, tokenizers.Tokenizer, Callable]:
+  """Returns a model's shape, its tokeniser, and `load(key) -> parameters`.
+
+  Args:
+    source: a `DecoderConfig` for a model made from scratch, or a `Pretrained`.
+    words: of the scratch tokeniser; empty for one that reads bytes.
+  """
+  if isinstance(source, experiment.Pretrained):
+    return _pretrained(source, mesh)
+  model = model_policy.make_policy(source)
   places = sharding.shardings(model.axes, mesh)
-  words = config.task.words()
   tokenizer = (
     tokenizers.WordTokenizer(words) if words else tokenizers.ByteTokenizer()
   )
-  return decoder, tokenizer, jax.jit(model.init, out_shardings=places)
+  return source, tokenizer, jax.jit(model.init, out_shardings=places)
 
 
 def _pretrained(source: experiment.Pretrained, mesh: Mesh):
-  # Imported here: reading Hugging Face directories takes a second to import.
-  import dataclasses
-
+  # Imported here: only those who bring a model need it.
   from rlx.models import hf
 
   decoder = dataclasses.replace(
@@ -166,10 +174,7 @@ def _pretrained(source: experiment.Pretrained, mesh: Mesh):
 def _collectors(config, model, tokenizer, mesh):
   key = jax.random.key(config.seed)
   if isinstance(config.task, prompts.PromptTask):
-    data = {
-      split: prompts.load(config.task, config.rollout, tokenizer, split)
-      for split in ("train", "test")
-    }
+    data = prompts.load(config.task, config.rollout, tokenizer, config.seed)
     num_test = len(data["test"])
     play = _complete(config.task, tokenizer, data, key)
   else:

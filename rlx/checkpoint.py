@@ -81,13 +81,8 @@ class Checkpointer:
 
   def latest(self) -> int | None:
     """The newest step whose checkpoint has all its files in full length."""
-    for step, path in reversed(files.find(self.directory).items()):
-      with contextlib.suppress(files.DamagedError):
-        files.check(path, files.read(path), bytes_too=False)
-        return step
-    return None
-
-  # Restoring.
+    found = reversed(files.find(self.directory).items())
+    return next((step for step, path in found if files.looks_whole(path)), None)
 
   def restore(
     self, step: int | None, abstract_state: Any, *, partial: bool = False
@@ -164,8 +159,6 @@ class Checkpointer:
       self._orbax = ocp.AsyncCheckpointer(handler, timeout_secs=3600)
     return ocp, self._orbax
 
-  # Saving.
-
   def save(
     self, step: int, state: Any, extra: Mapping[str, Any] | None = None
   ) -> None:
@@ -191,8 +184,7 @@ class Checkpointer:
     record["leaves"] = trees.describe(leaves)
     needed = trees.num_bytes(leaves)
     temp = files.temporary(self.directory, step)
-    if jax.process_index() == 0:
-      self._prepare(step, needed)
+    self._prepare(step, needed)
     ocp, orbax = self._load_orbax()
     quiet = contextlib.ExitStack()
     quiet.enter_context(_quiet())
@@ -202,7 +194,7 @@ class Checkpointer:
       )
     except BaseException as e:
       quiet.close()
-      raise self._explain(e, step, needed) from e
+      raise self._explain(e, step, needed) from None
 
     def finish() -> None:
       try:
@@ -220,7 +212,9 @@ class Checkpointer:
 
   def _prepare(self, step: int, needed: int) -> None:
     """Clears what a kill left behind, and refuses what cannot fit."""
-    files.clear(self.directory)
+    self.directory.mkdir(parents=True, exist_ok=True)
+    if jax.process_index() == 0:
+      files.clear(self.directory)
     usage = shutil.disk_usage(self.directory)
     if usage.total and usage.free < needed:
       raise self._no_space(step, needed)
@@ -241,11 +235,9 @@ class Checkpointer:
   def _no_space(self, step: int, needed: int) -> OSError:
     free = shutil.disk_usage(self.directory).free
     last = self.latest()
-    before = (
-      "there is no earlier one"
-      if last is None
-      else (f"that of step {last} is whole")
-    )
+    before = "there is no earlier one"
+    if last is not None:
+      before = f"that of step {last} is whole"
     return OSError(
       errno.ENOSPC,
       f"disk full: the checkpoint of step {step} needs about {needed} bytes in "

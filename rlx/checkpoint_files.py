@@ -73,8 +73,7 @@ def temporary(directory: pathlib.Path, step: int) -> pathlib.Path:
 
 
 def clear(directory: pathlib.Path) -> None:
-  """Makes the directory, and tidies what a killed process left in it."""
-  directory.mkdir(parents=True, exist_ok=True)
+  """Tidies what a killed process left in a directory."""
   for old in directory.glob(".old-*"):
     final = directory / old.name.removeprefix(".old-")
     target = directory / f".trash-{final.name}" if final.exists() else final
@@ -104,9 +103,12 @@ def commit(
 def prune(
   directory: pathlib.Path, newest: int, keep: int, keep_every: int
 ) -> None:
-  """Removes all but the last `keep` up to step `newest`, and all later ones."""
+  """Removes all but the last `keep` up to step `newest`, and all later ones.
+
+  Only those that look whole count.
+  """
   found = find(directory)
-  past = [s for s in found if s <= newest]
+  past = [s for s, x in found.items() if s <= newest and looks_whole(x)]
   kept = set(past[-keep:])
   if keep_every:
     kept |= {s for s in past if s % keep_every == 0}
@@ -152,3 +154,12 @@ def check(
       raise DamagedError(f"{name}: {found[0]} bytes instead of {size}")
     if found[1:] not in ((), (crc,)):
       raise DamagedError(f"{name}: checksum differs")
+
+
+def looks_whole(directory: pathlib.Path) -> bool:
+  """Whether all files are there in full length: blind to flipped bits."""
+  try:
+    check(directory, read(directory), bytes_too=False)
+  except DamagedError:
+    return False
+  return True

@@ -28,8 +28,8 @@ def override(
   Args:
     config: nested frozen dataclasses.
     args: what follows the command.
-    aliases: other names of fields, `{"learning-rate": "optimizer.learning-rate"}`;
-      each use is announced in one line. A field of the same name goes first.
+    aliases: other names, `{"learning-rate": "optimizer.learning-rate"}`; each
+      use is announced in one line. A field of the same name goes first.
     prog: the command, as error messages and `--help` show it.
     description: the first lines of `--help`.
 

@@ -244,7 +244,7 @@ def _find(name: Any, path: str, extra: tuple[types.ModuleType, ...]) -> Any:
     if getattr(found, "__module__", None) == module_name:
       return found
   raise ValueError(
-    f"{path}: {name} is not part of rlx; name the config file that it comes from"
+    f"{path}: {name} is not part of rlx; name the config file it comes from"
   )
 
 

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
-from rlx import assemble, experiment, metrics, sft
+from rlx import assemble, experiment, metrics, prompts, sft
 from rlx import optimizer as optimizers
+from rlx.data import rows
 from rlx.data import sft as data_sft
 from rlx.envs import protocol
 
@@ -30,6 +31,29 @@ class Demonstrations:
     return {"messages": messages}
 
 
+class _First:
+  """The first rows of a source."""
+
+  def __init__(self, source: rows.Source, num: int):
+    self._source = source
+    self._num = min(num, len(source))
+
+  def __len__(self) -> int:
+    return self._num
+
+  def __getitem__(self, index: int) -> Any:
+    return self._source[index]
+
+
+def _source(config: experiment.TrainConfig) -> rows.Source:
+  """Returns demonstrations: the task's own, or rows with completions."""
+  warm, task = config.warm_start, config.task
+  assert warm is not None
+  if isinstance(task, prompts.PromptTask):
+    return _First(task.data.build()["train"], warm.num_demonstrations)
+  return Demonstrations(task, warm.num_demonstrations, config.seed)
+
+
 def imitate(
   config: experiment.TrainConfig, parts: assemble.Parts, policy: Any
 ) -> Iterator[tuple[int, Any, dict[str, float] | None]]:
@@ -40,7 +64,7 @@ def imitate(
   """
   warm = config.warm_start
   assert warm is not None
-  source = Demonstrations(config.task, warm.num_demonstrations, config.seed)
+  source = _source(config)
   trainer = sft.make_sft(
     parts.model,
     optimizers.make_optimizer(warm.optimizer),

@@ -3,7 +3,8 @@
 import dataclasses
 from typing import Literal
 
-from rlx import optimizer, sharding, train_state
+from rlx import optimizer as optimizers
+from rlx import sharding, train_state
 from rlx.rollout import config as rollout_config
 
 
@@ -17,7 +18,7 @@ class WarmStart:
   """Demonstrations in an update."""
   num_demonstrations: int = 2048
   """Distinct demonstrations."""
-  optimizer: optimizer.OptimizerConfig = optimizer.OptimizerConfig(
+  optimizer: optimizers.OptimizerConfig = optimizers.OptimizerConfig(
     learning_rate=1e-3
   )
   """Its optimiser; the one of reinforcement starts afresh."""
@@ -77,7 +78,7 @@ class TrainConfig:
   """Batches to learn from."""
   rollout: rollout_config.RolloutConfig = rollout_config.RolloutConfig()
   """How much is sampled in a step."""
-  optimizer: optimizer.OptimizerConfig = optimizer.OptimizerConfig()
+  optimizer: optimizers.OptimizerConfig = optimizers.OptimizerConfig()
   """The policy's optimiser."""
   learner: train_state.LearnerConfig = train_state.LearnerConfig()
   """How a batch is turned into updates."""

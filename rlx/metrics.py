@@ -196,7 +196,7 @@ def wilson_interval(
 
 
 def read(path: str | os.PathLike) -> list[dict[str, Any]]:
-  """The lines of a metrics.jsonl that are whole, in order; [] without a file."""
+  """The whole lines of a metrics.jsonl, in order; [] without a file."""
   path = pathlib.Path(path)
   if not path.exists():
     return []

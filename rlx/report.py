@@ -6,8 +6,6 @@ from typing import Any
 
 import jax
 import numpy as np
-import rich.markup
-import rich.table
 
 from rlx import assemble, evaluate, experiment, loop
 from rlx import tokenizer as tokenizers
@@ -77,29 +75,22 @@ def episode(
   advantages = np.asarray(done.batch.advantages)
   log = done.played.record
   fits = (log.turns > 0) & (log.turns <= 8)
-  if not fits.any():
+  spread = [
+    np.ptp(credit[mask]) if fit and mask.any() else -1.0
+    for credit, mask, fit in zip(advantages, log.mask, fits, strict=True)
+  ]
+  row = int(np.argmax(spread))
+  if spread[row] < 0:
     return
-  spread = np.where(
-    log.mask, advantages, np.nan
+  episodes.show(
+    console.rich,
+    done.played,
+    tokenizer,
+    row,
+    title=f"an episode of step {done.step}, and the credit of its steps",
+    advantages=advantages,
+    width=getattr(config.task, "size", 0),
   )
-  with np.errstate(all="ignore"):
-    unequal = np.array(
-      [np.ptp(x[m]) if m.any() else 0.0 for x, m in zip(spread, log.mask, strict=True)]
-    )
-  row = int(np.argmax(np.where(fits, unequal, -1.0)))
-  width = getattr(config.task, "size", 0)
-  table = rich.table.Table(
-    title=f"one episode of step {done.step}, and the credit of its steps "
-    f"(ended: {done.played.stop[row]}, "
-    f"{'success' if done.played.success[row] else 'failure'})",
-    title_justify="left",
-    show_lines=True,
-  )
-  for name in ("seen", "done", "reward", "credit"):
-    table.add_column(name, justify="left" if name in ("seen", "done") else "right")
-  for line in episodes.readable(log, advantages, tokenizer, row, width):
-    table.add_row(*(rich.markup.escape(x) for x in line))
-  console.rich.print(table)
 
 
 def closing(

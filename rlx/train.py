@@ -4,7 +4,6 @@ Everything that touches the disk or the terminal is here and in what it calls;
 `loop` and `learner` know neither.
 """
 
-import dataclasses
 import pathlib
 import time
 from typing import Any
@@ -110,6 +109,11 @@ class _Run:
         self.config, self.parts, policy
       ):
         phase.step(step, shown)
+        if self.stop.requested:
+          raise preemption.Preempted(
+            "stopped in the warm start; nothing is saved yet, and the same "
+            "command starts it again"
+          )
     return policy
 
   # Each step.
@@ -271,10 +275,3 @@ def _asdict(found: evaluate.Evaluation | None) -> dict[str, Any] | None:
 def _headline(numbers: dict[str, float]) -> dict[str, float]:
   names = ("reward", "success", "entropy", "step/num_steps")
   return {name: numbers[name] for name in names if name in numbers}
-
-
-def with_seed(
-  config: experiment.TrainConfig, seed: int | None
-) -> experiment.TrainConfig:
-  """Returns the experiment with another seed."""
-  return config if seed is None else dataclasses.replace(config, seed=seed)

@@ -215,6 +215,13 @@ def test_the_newest_are_kept(tmp_path):
     checkpoint.Checkpointer(tmp_path, keep=0)
 
 
+def test_a_damaged_checkpoint_does_not_count_among_those_kept(saver):
+  saved(saver, 1, 2)
+  truncate(saver.directory / "step_2" / checkpoint_files.RECORD)
+  saved(saver, 3)
+  assert saver.steps() == [1, 3]
+
+
 def test_a_run_that_was_set_back_forgets_what_came_after(saver):
   saved(saver, 1, 2, 3)
   assert saver.restore(2, small(0)).step == 2

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from rlx import data, tokenizer
+from rlx.data import sft
 
 GSM8K = pathlib.Path(__file__).parents[1] / "../shared/data/gsm8k"
 WORDS = tokenizer.WordTokenizer(list("abcdefgh"))
@@ -207,6 +208,12 @@ def test_a_run_resumes_exactly_from_its_cursor(after):
   assert take(8 - after, cursor=cursor) == whole[after:]
 
 
+def test_any_index_of_the_order_has_its_prompt():
+  order = data.ordered(data.tokenise(letters(*range(1, 8)), WORDS), seed=3)
+  assert [order[i][0]["answer"] for i in range(28)] == answers(take(7))
+  assert order[10**6] == order[10**6]
+
+
 def test_prompt_ids_are_unique_and_increasing():
   ids = [i for batch in take(6) for i in batch.ids]
   assert ids == list(range(24))
@@ -367,6 +374,15 @@ def test_packed_rows_share_lines_in_segments():
   assert batch.mask.sum() == padded.mask.sum()
 
 
+def test_masks_do_not_depend_on_the_padding_token():
+  words = tokenizer.WordTokenizer(list("abcdefgh"))
+  words.pad_id = END
+  usual, other = data.sft_rows(ROWS, WORDS), data.sft_rows(ROWS, words)
+  assert other.tokens[0].tolist() == [A, B, END, END, END]
+  np.testing.assert_array_equal(other.mask, usual.mask)
+  np.testing.assert_array_equal(other.segments, usual.segments)
+
+
 def demonstrations(n, length=12, **options):
   rows = [{"prompt": "a " * k, "completion": "b"} for k in range(1, 10)]
   batches = data.sft_batches(
@@ -382,6 +398,13 @@ def test_demonstrations_resume_exactly_from_their_cursor(pack):
   for want, got in zip(whole[3:], rest, strict=True):
     for x, y in zip(want, got, strict=True):
       np.testing.assert_array_equal(x, y)
+
+
+def test_rows_too_many_to_keep_are_rendered_again(monkeypatch):
+  whole = demonstrations(5)
+  monkeypatch.setattr(sft._Lines, "MAX_KEPT", 10)
+  for want, got in zip(whole, demonstrations(5), strict=True):
+    np.testing.assert_array_equal(want.tokens, got.tokens)
 
 
 @pytest.mark.parametrize("pack", [False, True])

@@ -63,6 +63,13 @@ def test_scanned_metrics_collapse_to_their_sum():
   assert got == metrics.fetch(example(VALUES[:4], MASK[:4]))
 
 
+def test_adding_nothing_changes_nothing():
+  tree = example(VALUES, MASK)
+  shape = jax.eval_shape(lambda: tree)
+  got = metrics.add(metrics.empty(shape), tree)
+  assert metrics.fetch(got) == metrics.fetch(tree)
+
+
 def test_a_tree_of_metrics_can_be_mapped_to_anything():
   tree = example(VALUES, MASK)
   assert jax.tree.leaves(jax.tree.map(lambda _: None, tree)) == []

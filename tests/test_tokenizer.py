@@ -32,7 +32,6 @@ REWRITES = (
 REFUSES = "{{ bos_token }}{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
 
 
-
 def byte_ids(string):
   return [b + 3 for b in string.encode()]
 
@@ -84,6 +83,7 @@ def test_a_turn_extends_the_conversation(make):
   assert after == t.chat(TALK)
 
 
+@hypothesis.settings(deadline=None, max_examples=50)
 @hypothesis.given(st.lists(st.sampled_from(WORDS)), st.sampled_from(" \n\t"))
 def test_words_survive_a_round_trip(words, space):
   t = tokenizer.WordTokenizer(WORDS)
@@ -91,6 +91,7 @@ def test_words_survive_a_round_trip(words, space):
   assert t.decode(t.encode(x)) == " ".join(x.split())
 
 
+@hypothesis.settings(deadline=None, max_examples=50)
 @hypothesis.given(st.text())
 def test_bytes_survive_a_round_trip(x):
   x = x.encode(errors="replace").decode()

@@ -1,22 +1,24 @@
 """A step table from the few columns that cannot be derived."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-import numpy.typing as npt
 
 from rlx import batch
+
+Column = Sequence[int | float] | np.ndarray | jax.Array
 
 
 def step_table(
   *,
-  trajectory: npt.ArrayLike,
-  reward: npt.ArrayLike,
-  prompt: npt.ArrayLike | None = None,
-  weight: npt.ArrayLike | None = None,
-  extras: Mapping[str, npt.ArrayLike] | None = None,
-  **columns: npt.ArrayLike,
+  trajectory: Column,
+  reward: Column,
+  prompt: Column | None = None,
+  weight: Column | None = None,
+  extras: Mapping[str, Column] | None = None,
+  **columns: Column,
 ) -> batch.Steps:
   """A step table, with what is not given derived from what is.
 
@@ -51,17 +53,16 @@ def step_table(
   live = weight > 0
   fields = dict.fromkeys(_ALL, np.zeros(size)) | {"trajectory": trajectory}
   fields |= _derive(trajectory, np.where(live, reward, 0.0), live) | given
-  return batch.Steps(
-    **{name: _cast(name, x) for name, x in fields.items()},
-    extras={k: jnp.asarray(x, jnp.float32) for k, x in (extras or {}).items()},
-  )
+  evidence = {k: jnp.asarray(x, jnp.float32) for k, x in (extras or {}).items()}
+  fields = {name: _cast(name, x) for name, x in fields.items()}
+  return batch.Steps(**fields | {"extras": evidence})
 
 
 _ALL = tuple(x for x in batch.Steps.__annotations__ if x != "extras")
 _FLOATS = ("reward", "outcome", "value", "continues", "vote", "weight")
 
 
-def _cast(name: str, x: npt.ArrayLike):
+def _cast(name: str, x: Column):
   return jnp.asarray(x, jnp.float32 if name in _FLOATS else jnp.int32)
 
 

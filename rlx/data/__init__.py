@@ -14,6 +14,7 @@ from rlx.data.prompts import (
   PromptBatch,
   Prompts,
   batches,
+  ordered,
   prompt_tokens,
   tokenise,
 )
@@ -33,6 +34,7 @@ __all__ = [
   "from_verl",
   "gsm8k",
   "map_rows",
+  "ordered",
   "prompt_tokens",
   "render",
   "require",

@@ -3,8 +3,10 @@
 Source: Cobbe et al. 2021, arXiv:2110.14168.
 """
 
+import contextlib
 import functools
 import hashlib
+import io
 import os
 import pathlib
 import re
@@ -108,15 +110,16 @@ def _build(source: pathlib.Path, target: pathlib.Path) -> None:
 
   from rlx.data import gsm8k_builder
 
-  tfds.disable_progress_bar()
   target.parent.mkdir(parents=True, exist_ok=True)
   with tempfile.TemporaryDirectory(
     dir=target.parent, ignore_cleanup_errors=True
   ) as scratch:
     made = pathlib.Path(scratch) / "made"
-    gsm8k_builder.Gsm8k(
-      source=source, data_dir=str(made)
-    ).download_and_prepare()
+    builder = gsm8k_builder.Gsm8k(source=source, data_dir=str(made))
+    # It would announce a download, and a place that is gone when this returns.
+    tfds.disable_progress_bar()
+    with contextlib.redirect_stdout(io.StringIO()):
+      builder.download_and_prepare()
     try:
       made.rename(target)
     except OSError:

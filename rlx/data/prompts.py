@@ -1,7 +1,7 @@
 """Prompts as tokens, and batches of them from an integer cursor."""
 
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from rlx import tokenizer as tokenizers
 from rlx.data import rows
@@ -174,9 +174,33 @@ def batches(
       f"process_index={process_index} of process_count={process_count},"
       f" cursor={cursor}: out of range"
     )
-  order = row_order(len(prompts), seed, shuffle, num_epochs)
-  shares = (process_index, process_count)
-  return _batches(prompts, order, num_prompts, cursor, *shares)
+  order = ordered(prompts, seed, shuffle, num_epochs)
+  return _batches(order, num_prompts, cursor, process_index, process_count)
+
+
+class _Ordered:
+  def __init__(self, source: rows.Source, order: rows.Source):
+    self._source, self._order = source, order
+
+  def __len__(self) -> int:
+    return len(self._order)
+
+  def __getitem__(self, index: int) -> Any:
+    return self._source[int(self._order[index])]
+
+
+def ordered(
+  source: rows.Source,
+  seed: int,
+  shuffle: bool = True,
+  num_epochs: int | None = None,
+) -> rows.Source:
+  """The source in the order of `batches`: item `i` comes after `i` others.
+
+  As long as its epochs; without end, any index has an item.
+  """
+  order = row_order(len(source), seed, shuffle, num_epochs)
+  return _Ordered(source, order)
 
 
 def row_order(
@@ -195,14 +219,14 @@ def row_order(
   return (order.shuffle() if shuffle else order).repeat(num_epochs)
 
 
-def _batches(prompts, order, num_prompts, cursor, process_index, process_count):
+def _batches(order, num_prompts, cursor, process_index, process_count):
   end = len(order)
   while cursor < end:
     following = min(cursor + num_prompts, end)
     share = -(-(following - cursor) // process_count)
     first = min(cursor + process_index * share, following)
     ids = list(range(first, min(first + share, following)))
-    found = [prompts[int(order[i])] for i in ids]
+    found = [order[i] for i in ids]
     cursor = following
     yield PromptBatch(
       ids, [row for row, _ in found], [tokens for _, tokens in found], cursor

@@ -179,9 +179,8 @@ def sft_batches(
       no rows, or rows that are too long.
   """
   rows.require_rows(source)
-  lengths = [
-    len(render(source[i], tokenizer, i)[0]) for i in range(len(source))
-  ]
+  lines = _Lines(source, tokenizer, length)
+  lengths = lines.lengths
   kept = [i for i, n in enumerate(lengths) if n <= length]
   found = (
     f"{len(lengths) - len(kept)} of {len(lengths)} rows are longer than"
@@ -195,13 +194,35 @@ def sft_batches(
     raise ValueError(f"{found}: none are left")
   indices = kept if long_rows == "drop" else range(len(lengths))
   order = prompts.row_order(len(indices), seed, shuffle, num_epochs)
-
-  def row(consumed: int) -> Rendered:
-    index = indices[int(order[consumed])]
-    return _cut(render(source[index], tokenizer, index), length)
-
+  row = lambda consumed: lines[indices[int(order[consumed])]]
   shape = (batch_size, length, pack, tokenizer.pad_id)
   return _batches(row, len(order), cursor, *shape)
+
+
+class _Lines:
+  """Rendered rows, cut to a length; kept as far as they are few."""
+
+  MAX_KEPT = 1 << 20  # Tokens: about 16 MB.
+
+  def __init__(
+    self, source: rows.Source, tokenizer: tokenizers.Tokenizer, length: int
+  ):
+    self._source, self._tokenizer, self._length = source, tokenizer, length
+    self._kept: dict[int, Rendered] = {}
+    self.lengths: list[int] = []
+    room = self.MAX_KEPT
+    for i in range(len(source)):
+      line = render(source[i], tokenizer, i)
+      self.lengths.append(len(line[0]))
+      room -= len(line[0])
+      if room >= 0:
+        self._kept[i] = _cut(line, length)
+
+  def __getitem__(self, index: int) -> Rendered:
+    if index in self._kept:
+      return self._kept[index]
+    line = render(self._source[index], self._tokenizer, index)
+    return _cut(line, self._length)
 
 
 def _batches(row, num_rows, cursor, batch_size, length, pack, pad_id):

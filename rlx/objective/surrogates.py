@@ -5,34 +5,27 @@ They are losses: lower is better. Zero, with zero gradient, wherever the mask is
 False, whatever is stored there.
 """
 
-from typing import Protocol
+from collections.abc import Callable
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+Tokens = Float[Array, "B L"]
 
-class Surrogate(Protocol):
-  """Loss of each token from its log-ratio, log-probability and advantage."""
-
-  def __call__(
-    self,
-    log_ratio: Float[Array, "B L"],
-    log_probs: Float[Array, "B L"],
-    advantages: Float[Array, "B L"],
-    mask: Bool[Array, "B L"],
-  ) -> Float[Array, "B L"]: ...
+# (log_ratio, log_probs, advantages, mask) -> loss of each token.
+Surrogate = Callable[[Tokens, Tokens, Tokens, Bool[Array, "B L"]], Tokens]
 
 
 def clipped(
-  log_ratio: Float[Array, "B L"],
-  log_probs: Float[Array, "B L"],
-  advantages: Float[Array, "B L"],
+  log_ratio: Tokens,
+  log_probs: Tokens,
+  advantages: Tokens,
   mask: Bool[Array, "B L"],
   *,
   epsilon_low: float = 0.2,
   epsilon_high: float = 0.2,
   dual_clip: float | None = None,
-) -> Float[Array, "B L"]:
+) -> Tokens:
   """Clipped surrogate loss of each token; lower is better.
 
       loss = -min(rho A, clip(rho, 1 - epsilon_low, 1 + epsilon_high) A)
@@ -53,11 +46,11 @@ def clipped(
 
 
 def reinforce(
-  log_ratio: Float[Array, "B L"],
-  log_probs: Float[Array, "B L"],
-  advantages: Float[Array, "B L"],
+  log_ratio: Tokens,
+  log_probs: Tokens,
+  advantages: Tokens,
   mask: Bool[Array, "B L"],
-) -> Float[Array, "B L"]:
+) -> Tokens:
   """-A log pi: the plain policy gradient, right for tokens just sampled.
 
   Source: Williams 1992.

@@ -1,0 +1,1 @@
+"""Verifiers and reward functions: text in, numbers per completion or step out."""

@@ -48,7 +48,7 @@ class Scores(NamedTuple):
 
 def score(
   functions: Sequence[RewardFunction],
-  weights: Sequence[float] | None,
+  weights: Sequence[float | int] | None,
   prompts: Sequence[Any],
   completions: Sequence[str],
   completion_ids: Sequence[Sequence[int]],
@@ -180,7 +180,7 @@ def _names(functions: Sequence[RewardFunction]) -> tuple[str, ...]:
 
 
 def _loggers(name: str, metrics: dict[str, float], extra: dict[str, list[Any]]):
-  def log_metric(key: str, value: float) -> None:
+  def log_metric(key: str, value: float | int) -> None:
     metrics[f"rewards/{name}/{key}"] = float(value)
 
   def log_extra(column: str, values: Sequence[Any]) -> None:

@@ -1,10 +1,11 @@
 """Judges that may hang, crash or eat the machine, in a process to be killed.
 
 Use it for symbolic algebra, code, patterns with unbounded backtracking: all
-that takes a time nobody can bound. `rlx.rewards.math_answer` is bounded by
-construction and is called directly, which is a thousand times as fast.
+that takes a time nobody can bound. `rlx.rewards.math_answer` is bounded by construction
+and is called directly: no process to start, no text to copy.
 """
 
+import contextlib
 import math
 import multiprocessing
 import os
@@ -14,7 +15,7 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing import connection
 from typing import Any, Literal
 
@@ -70,7 +71,11 @@ class ProcessJudge:
         f" the top of a module ({error})"
       ) from error
     self._function, self._timeout = function, timeout
-    self._context = multiprocessing.get_context(context)
+    self._context = (
+      multiprocessing.get_context("spawn")
+      if context == "spawn"
+      else multiprocessing.get_context("forkserver")
+    )
     self._startup_timeout = startup_timeout
     self._lock = threading.Lock()
     self._worker: tuple[Any, connection.Connection] | None = None
@@ -86,7 +91,7 @@ class ProcessJudge:
     with self._lock:
       if self._worker is None:
         self._worker = self._start()
-      process, pipe = self._worker
+      pipe = self._worker[1]
       deadline = time.monotonic() + self._timeout
       try:
         pipe.send(arguments)
@@ -134,8 +139,8 @@ class ProcessJudge:
     process, pipe = self._worker
     self._worker = None
     pipe.close()
-    if process.is_alive():
-      # Its group, so that what it started goes too.
+    # Its group, so that what it started goes too, even if it ended itself.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
       os.killpg(process.pid, signal.SIGKILL)
     process.join()
     process.close()
@@ -150,6 +155,34 @@ class ProcessJudge:
 
   def __exit__(self, *_: Any) -> None:
     self.close()
+
+
+def verified_by(judge: ProcessJudge) -> Callable[..., list[float]]:
+  """A reward of 1 where `judge(text, answer)` is RIGHT, else 0.
+
+  Logged: `could_not_judge`, a fraction, and the judge's `timeouts` and
+  `crashes` so far.
+  """
+
+  def verified(
+    completions: Sequence[Any],
+    answer: Sequence[Any],
+    log_metric: Callable[[str, float], None] | None = None,
+    **columns: Any,
+  ) -> list[float]:
+    del columns
+    verdicts = [
+      judge(math_answer.text_of(completion), gold)
+      for completion, gold in zip(completions, answer, strict=True)
+    ]
+    if log_metric is not None:
+      unclear = verdicts.count(COULD_NOT_JUDGE) / max(len(verdicts), 1)
+      log_metric("could_not_judge", unclear)
+      log_metric("timeouts", judge.num_timeouts)
+      log_metric("crashes", judge.num_crashes)
+    return [float(v is math_answer.Verdict.RIGHT) for v in verdicts]
+
+  return verified
 
 
 def _serve(

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Literal
 
-from rlx.rollout import sampling
+from rlx.rollout import sampling as samplings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +22,7 @@ class RolloutConfig:
   """Tokens of a completion, or of one turn of an agent."""
   long_prompts: Literal["error", "drop", "truncate_left"] = "error"
   """What happens to prompts that are longer."""
-  sampling: sampling.Sampling = sampling.Sampling()
+  sampling: samplings.Sampling = samplings.Sampling()
   """How tokens are drawn."""
   filter_groups: bool = False
   """Leave out groups whose members all have the same outcome, and sample others

@@ -3,6 +3,9 @@
 from typing import Any
 
 import numpy as np
+import rich.console
+import rich.markup
+import rich.table
 
 from rlx import tokenizer as tokenizers
 from rlx.rollout import episodes, record
@@ -78,6 +81,45 @@ def readable(
     out.append((shown, text, f"{log.reward[row, step]:+.2f}", f"{credit:+.2f}"))
     step += 1
   return out
+
+
+def show(
+  console: rich.console.Console,
+  played: episodes.Played,
+  tokenizer: tokenizers.Tokenizer,
+  row: int,
+  *,
+  title: str,
+  advantages: np.ndarray | None = None,
+  width: int = 0,
+) -> None:
+  """Prints one sequence as a table, a line a step.
+
+  Args:
+    advantages: `[B, L]`; without them there is no column for credit.
+  """
+  end = "success" if played.success[row] else "failure"
+  table = rich.table.Table(
+    title=f"{title}: {end} ({played.stop[row]}), "
+    f"reward {played.record.outcome()[row]:+.2f}",
+    title_justify="left",
+    show_lines=True,
+  )
+  columns = 3 if advantages is None else 4
+  for name in ("seen", "done", "reward", "credit")[:columns]:
+    side = "left" if name in ("seen", "done") else "right"
+    table.add_column(name, justify=side)
+  known = np.zeros_like(played.record.log_probs)
+  lines = readable(
+    played.record,
+    known if advantages is None else advantages,
+    tokenizer,
+    row,
+    width,
+  )
+  for line in lines:
+    table.add_row(*(rich.markup.escape(x) for x in line[:columns]))
+  console.print(table)
 
 
 def _wrapped(text: str, width: int) -> str:

@@ -189,9 +189,9 @@ def test_state_runs_through_chain_and_add():
     update=lambda x, state, steps: (x + state, state + 1),
   )
   both = credit.add(credit.chain(count, credit.scale(count, 2.0)), count)
-  state = both.init()
-  for _ in range(2):
-    signal, state = both.update(jnp.zeros(3), state, group(1.0, 2.0, 3.0))
+  table = group(1.0, 2.0, 3.0)
+  _, state = both.update(jnp.zeros(3), both.init(), table)
+  signal, state = both.update(jnp.zeros(3), state, table)
   check(signal, [5, 5, 5])
   assert [float(x) for x in jax.tree.leaves(state)] == [2, 2, 2]
 

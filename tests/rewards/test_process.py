@@ -8,6 +8,9 @@ import functools
 import os
 import pathlib
 import re
+import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -21,7 +24,7 @@ UNCLEAR = math_answer.Verdict.COULD_NOT_JUDGE
 @pytest.fixture(scope="module")
 def evaluate():
   """The most careless judge there is."""
-  with process.ProcessJudge(eval, timeout=0.5) as judge:
+  with process.ProcessJudge(eval, timeout=1.0) as judge:
     yield judge
 
 
@@ -49,7 +52,7 @@ def test_what_hangs_is_killed_counted_and_followed_by_a_fresh_process(
   child = evaluate("__import__('os').getpid()")
   before, start = evaluate.num_timeouts, time.monotonic()
   assert evaluate(text) is UNCLEAR
-  assert time.monotonic() - start < 5
+  assert time.monotonic() - start < 10
   assert evaluate.num_timeouts == before + 1
   with pytest.raises(ProcessLookupError):
     os.kill(child, 0)
@@ -107,8 +110,8 @@ def test_calls_from_several_threads_take_turns(evaluate):
 def test_a_judge_that_a_child_cannot_import_is_refused():
   with pytest.raises(ValueError, match="define it at the top of a module"):
     process.ProcessJudge(lambda x: x)
-  with pytest.raises(ValueError, match="timeout=0"):
-    process.ProcessJudge(eval, timeout=0)
+  with pytest.raises(ValueError, match=r"timeout=-1\.0"):
+    process.ProcessJudge(eval, timeout=-1.0)
 
 
 class Unloadable:
@@ -133,3 +136,37 @@ def test_a_closed_judge_starts_again():
   judge.close()
   assert judge("aaa") == "bbb"
   judge.close()
+
+
+ORPHAN = """
+import os, signal
+from rlx.rewards import process
+if __name__ == "__main__":
+  judge = process.ProcessJudge(os.getpid)
+  print(judge(), flush=True)
+  os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_the_child_ends_when_its_parent_is_killed(tmp_path):
+  path = tmp_path / "orphan.py"
+  path.write_text(ORPHAN)
+  done = subprocess.run(
+    [sys.executable, str(path)], capture_output=True, text=True, check=False
+  )
+  assert done.returncode == -signal.SIGKILL, done.stderr
+  assert is_gone(int(done.stdout))
+
+
+def test_a_judge_becomes_a_reward_with_its_failures_logged():
+  logged = {}
+  with process.ProcessJudge(math_answer.judge, timeout=20.0) as judge:
+    reward = process.verified_by(judge)
+    rewards = reward(
+      completions=[r"\boxed{5}", r"\boxed{6}", r"\boxed{\pi}"],
+      answer=["5"] * 3,
+      log_metric=logged.__setitem__,
+    )
+  assert rewards == [1.0, 0.0, 0.0]
+  want = {"could_not_judge": 1 / 3, "timeouts": 0, "crashes": 0}
+  assert logged == want

@@ -1,0 +1,97 @@
+"""Single-turn tasks: prompts from a data set, completions scored by rewards."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from rlx import spec
+from rlx import tokenizer as tokenizers
+from rlx.data import prompts as data_prompts
+from rlx.rewards import combine
+from rlx.rollout import config as rollout_config
+
+
+
+@dataclasses.dataclass(frozen=True)
+class PromptTask:
+  """Prompts and the functions that score what the policy answers."""
+
+  data: spec.Spec
+  """A spec whose build() gives {"train": source, "test": source} of rows."""
+  rewards: tuple[Callable[..., Any], ...]
+  """Reward functions, see `rlx.rewards.combine`."""
+  reward_weights: tuple[float, ...] | None = None
+  """One each; 1 unless given."""
+  success_above: float = 0.5
+  """A completion succeeds where the first function's reward is above this."""
+
+  vocabulary: tuple[str, ...] = ()
+  """Words of the scratch tokeniser, for a model made from scratch; () for one
+  that reads bytes."""
+
+  def words(self) -> tuple[str, ...]:
+    """Returns the vocabulary."""
+    return self.vocabulary
+
+
+def load(
+  task: PromptTask,
+  config: rollout_config.RolloutConfig,
+  tokenizer: tokenizers.Tokenizer,
+  seed: int,
+) -> dict[str, Any]:
+  """Returns, by split, what gives `(row, tokens)` for an index.
+
+  "train" goes on for ever, each epoch in an order of its own; "test" is in the
+  order of the source. Everything is checked here, before anything compiles.
+
+  Raises:
+    ValueError: a split is empty, a column is missing, prompts are too long.
+  """
+  sources = task.data.build()
+  out = {}
+  for split in ("train", "test"):
+    source = sources[split]
+    prompts = data_prompts.tokenise(
+      source,
+      tokenizer,
+      max_prompt_length=config.max_prompt_length,
+      long_prompts=config.long_prompts,
+    )
+    combine.check(task.rewards, sorted(source[0]))
+    out[split] = prompts
+  out["train"] = data_prompts.ordered(out["train"], seed, True, None)
+  return out
+
+
+def make_score(task: PromptTask):
+  """Returns the function that scores a batch of completions.
+
+  `(rows, texts, token ids, truncated) -> (rewards, successes, metrics)`.
+  """
+
+  def score(
+    rows: Sequence[Mapping[str, Any]],
+    texts: Sequence[str],
+    ids: Sequence[Sequence[int]],
+    truncated: np.ndarray,
+  ):
+    columns = combine.columns_of(rows)
+    columns["truncated"] = [bool(x) for x in truncated]
+    found = combine.score(
+      task.rewards,
+      task.reward_weights,
+      [row["prompt"] for row in rows],
+      texts,
+      ids,
+      columns,
+    )
+    metrics = combine.summary(found)
+    # The mean spread within groups is what `rollout.summary` reports.
+    metrics = {k: v for k, v in metrics.items() if k.startswith("rewards/")}
+    first = np.nan_to_num(found.values[0], nan=0.0)
+    return found.total, first > task.success_above, metrics
+
+  return score

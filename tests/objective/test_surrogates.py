@@ -1,0 +1,166 @@
+"""Hand tables of the clip rules, ratio levels and what padding may do."""
+
+import functools
+
+import hypothesis
+import hypothesis.extra.numpy as hnp
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rlx.objective import ratios, surrogates
+
+settings = hypothesis.settings(max_examples=10, deadline=None)
+floats = hnp.arrays(np.float32, (2, 3), elements=st.floats(-3, 3, width=32))
+
+LOG_RATIO = jnp.log(jnp.array([[0.5, 1.0, 1.25, 5.0]]))
+MASK = jnp.ones((1, 4), bool)
+
+
+def check(got, want, atol=2e-5):
+  np.testing.assert_allclose(got, want, atol=atol)
+
+
+# Ratios 0.5, 1, 1.25 and 5: below the range, in it, between 1.2 and 1.28, above.
+# loss = -min(rho A, clipped A); its gradient is -rho A where that is the smaller.
+@pytest.mark.parametrize(
+  "advantage, kwargs, loss, grad",
+  [
+    (1.0, {}, [-0.5, -1, -1.2, -1.2], [-0.5, -1, 0, 0]),
+    (
+      1.0,
+      {"epsilon_high": 0.28},
+      [-0.5, -1, -1.25, -1.28],
+      [-0.5, -1, -1.25, 0],
+    ),
+    (1.0, {"dual_clip": 3.0}, [-0.5, -1, -1.2, -1.2], [-0.5, -1, 0, 0]),
+    (-1.0, {}, [0.8, 1, 1.25, 5], [0, 1, 1.25, 5]),
+    (-1.0, {"epsilon_high": 0.28}, [0.8, 1, 1.25, 5], [0, 1, 1.25, 5]),
+    (-1.0, {"epsilon_low": 0.6}, [0.5, 1, 1.25, 5], [0.5, 1, 1.25, 5]),
+    (-1.0, {"dual_clip": 3.0}, [0.8, 1, 1.25, 3], [0, 1, 1.25, 0]),
+    (0.0, {"dual_clip": 3.0}, [0, 0, 0, 0], [0, 0, 0, 0]),
+  ],
+)
+def test_the_clip_holds_on_the_right_sides(advantage, kwargs, loss, grad):
+  advantages = jnp.full((1, 4), advantage)
+
+  def f(log_ratio):
+    out = surrogates.clipped(log_ratio, log_ratio, advantages, MASK, **kwargs)
+    return out.sum(), out
+
+  got_grad, got = jax.grad(f, has_aux=True)(LOG_RATIO)
+  check(got, [loss])
+  check(got_grad, [grad])
+
+
+@settings
+@hypothesis.given(floats, floats)
+def test_a_dual_clip_that_is_never_reached_is_ppo(log_ratio, advantages):
+  mask = jnp.ones((2, 3), bool)
+  log_ratio, advantages = map(jnp.asarray, (log_ratio, advantages))
+  f = functools.partial(
+    surrogates.clipped, log_ratio, log_ratio, advantages, mask
+  )
+  check(f(dual_clip=1e9), f())
+
+
+@settings
+@hypothesis.given(floats, floats)
+def test_at_ratio_one_every_surrogate_has_the_policy_gradient(
+  log_probs, advantages
+):
+  mask = jnp.ones((2, 3), bool)
+
+  def loss(surrogate, x):
+    old = jax.lax.stop_gradient(x)
+    ratio = ratios.log_ratio(x, old, mask)
+    return surrogate(ratio, x, advantages, mask).sum()
+
+  log_probs, advantages = map(jnp.asarray, (log_probs, advantages))
+  for surrogate in (surrogates.clipped, surrogates.reinforce):
+    grad = jax.grad(functools.partial(loss, surrogate))(log_probs)
+    np.testing.assert_array_equal(grad, -advantages)
+
+
+ROWS = jnp.array([[0.1, 0.3, 9.0], [-0.3, 0.0, 0.6]])
+CHOSEN = jnp.array([[True, True, False], [True, True, True]])
+
+
+def test_a_sequence_ratio_is_the_geometric_mean_of_its_chosen_tokens():
+  got = ratios.log_ratio(ROWS, jnp.zeros((2, 3)), CHOSEN, level="sequence")
+  a, b = 1.221403, 1.105171
+  check(jnp.exp(got), [[a, a, 1], [b, b, b]])
+
+
+def test_a_step_ratio_pools_over_the_segment_in_any_order():
+  segment = jnp.array([[5, 7, 5, -1, 7, 5]])
+  d = jnp.array([[0.1, 0.4, 0.3, 9.0, 0.0, 9.0]])
+  mask = jnp.array([[True, True, True, False, True, False]])
+  got = ratios.log_ratio(d, 0 * d, mask, level="step", segment=segment)
+  check(got, [[0.2, 0.2, 0.2, 0, 0.2, 0]])
+
+
+def test_a_step_ratio_needs_segments():
+  with pytest.raises(ValueError, match="'step' needs the segment"):
+    ratios.log_ratio(ROWS, ROWS, CHOSEN, level="step")
+
+
+@settings
+@hypothesis.given(floats, floats)
+def test_a_step_ratio_over_single_tokens_is_the_token_ratio(new, old):
+  mask = jnp.ones((2, 3), bool)
+  new, old = map(jnp.asarray, (new, old))
+  segment = jnp.arange(6).reshape(2, 3)
+  step = ratios.log_ratio(new, old, mask, level="step", segment=segment)
+  check(step, ratios.log_ratio(new, old, mask))
+
+
+def test_the_token_form_has_the_gradient_of_the_pooled_ratio():
+  old = jnp.zeros((2, 3))
+  token = lambda x: jnp.sum(
+    jnp.exp(ratios.log_ratio(x, old, CHOSEN, level="sequence"))
+    * CHOSEN
+    / jnp.sum(CHOSEN, -1, keepdims=True)
+  )
+
+  def pooled(x):
+    mean = jnp.sum(jnp.where(CHOSEN, x, 0), -1) / jnp.sum(CHOSEN, -1)
+    return jnp.sum(jnp.exp(mean))
+
+  check(jax.grad(token)(ROWS), jax.grad(pooled)(ROWS))
+
+
+def test_a_huge_ratio_is_finite_and_has_no_gradient():
+  one = jnp.ones((1, 1), bool)
+  f = lambda x: jnp.exp(ratios.log_ratio(x, 0 * x, one)).sum()
+  value, grad = jax.value_and_grad(f)(jnp.array([[500.0]]))
+  check(value, np.exp(20.0), atol=1e3)
+  assert grad == 0
+
+
+@pytest.mark.parametrize("junk", [jnp.nan, jnp.inf, -jnp.inf, 1e30])
+@pytest.mark.parametrize("level", ["token", "step", "sequence"])
+@pytest.mark.parametrize(
+  "surrogate",
+  [
+    surrogates.reinforce,
+    functools.partial(surrogates.clipped, dual_clip=3.0),
+  ],
+  ids=["reinforce", "clipped"],
+)
+def test_padding_is_inert(surrogate, level, junk):
+  rng = np.random.default_rng(0)
+  arrays = jnp.asarray(rng.normal(size=(3, 4, 6)), jnp.float32)
+  mask = jnp.asarray(rng.random((4, 6)) < 0.5)
+  segment = jnp.asarray(rng.integers(0, 3, (4, 6)), jnp.int32)
+
+  def loss(new, old, advantages):
+    ratio = ratios.log_ratio(new, old, mask, level=level, segment=segment)
+    return surrogate(ratio, new, advantages, mask).sum()
+
+  value = jax.value_and_grad(loss, argnums=(0, 1, 2))
+  fill = lambda x: [jnp.where(mask, a, x) for a in arrays]
+  got, want = value(*fill(junk)), value(*fill(0.0))
+  jax.tree.map(np.testing.assert_array_equal, got, want)

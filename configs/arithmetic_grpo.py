@@ -1,6 +1,6 @@
 """GRPO on two-digit sums and differences, from a model made from scratch.
 
-    rlx train arithmetic-grpo
+rlx train arithmetic-grpo
 """
 
 from rlx import experiment, objective, prompts, recipes

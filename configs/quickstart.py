@@ -1,6 +1,6 @@
 """GiGPO on FrozenLake with random maps: an agent learns from credit per step.
 
-    rlx train quickstart
+rlx train quickstart
 """
 
 from rlx import experiment, objective, recipes

@@ -1,6 +1,6 @@
 """The quickstart with credit per trajectory: the same but for the recipe.
 
-    rlx train quickstart-grpo
+rlx train quickstart-grpo
 """
 
 import dataclasses

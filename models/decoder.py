@@ -16,9 +16,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
-from rlx.models import attention
+from rlx.models import attention, linear, rope
 from rlx.models import config as config_lib
-from rlx.models import linear, rope
 
 LayerCache = tuple[Array, Array]  # Keys and values; see `attention`.
 

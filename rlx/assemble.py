@@ -61,7 +61,11 @@ def assemble(config: experiment.TrainConfig) -> Parts:
   check(config, recipe)
   mesh = sharding.make_mesh(config.mesh)
   decoder, tokenizer, load = model_parts(
-    config.model, () if isinstance(config.model, experiment.Pretrained) else config.task.words(), mesh
+    config.model,
+    ()
+    if isinstance(config.model, experiment.Pretrained)
+    else config.task.words(),
+    mesh,
   )
   tokenizers.check_fits(tokenizer, decoder.vocab_size)
   model = model_policy.make_policy(decoder)

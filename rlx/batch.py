@@ -10,11 +10,12 @@ and padding follows. A mask has holes (observations, tool output), so the length
 of a sequence is the number of `valid` tokens and never the sum of `mask`.
 """
 
-import chex
 from jaxtyping import Array, Bool, Float, Int
 
+from rlx import pytree
 
-@chex.dataclass(frozen=True)
+
+@pytree.dataclass
 class Rollout:
   """The tokens of a batch. They are the only record: text is derived."""
 
@@ -31,7 +32,7 @@ class Rollout:
   version: Int[Array, "B L"]  # Update count of the parameters that wrote it.
 
 
-@chex.dataclass(frozen=True)
+@pytree.dataclass
 class Steps:
   """The step table: one row per step of the whole batch, padded.
 

@@ -28,5 +28,7 @@ def use(directory: str | os.PathLike | None = None) -> pathlib.Path | None:
   except OSError:
     return None  # A read-only home: compile each time.
   jax.config.update("jax_compilation_cache_dir", str(path))
-  jax.config.update("jax_persistent_cache_min_compile_time_secs", SHORTEST_SECONDS)
+  jax.config.update(
+    "jax_persistent_cache_min_compile_time_secs", SHORTEST_SECONDS
+  )
   return path

@@ -83,9 +83,9 @@ def imitate(
   updates = sft.train(
     trainer, policy, trainer.init(policy), batches, mesh=parts.mesh
   )
-  before = None
+  before: dict[str, Any] = {}
   for step, (policy, _, found, _) in enumerate(updates, start=1):
-    shown = before is not None and step % SHOWN_EVERY == 0
+    shown = bool(before) and step % SHOWN_EVERY == 0
     yield step, policy, metrics.fetch(before) if shown else None
     before = found
     if step == warm.steps:

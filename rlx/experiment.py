@@ -1,7 +1,7 @@
 """What an experiment is: one frozen dataclass, every default in one place."""
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
 from rlx import optimizer as optimizers
 from rlx import sharding, train_state
@@ -66,11 +66,11 @@ class TrainConfig:
 
   name: str
   """Of the experiment; runs are kept in runs/NAME unless --workdir is given."""
-  model: object
+  model: Any
   """A `DecoderConfig` for a model made from scratch, or a `Pretrained`."""
-  task: object
+  task: Any
   """An environment family (`envs.protocol.Task`), or `Prompts` with rewards."""
-  recipe: object
+  recipe: Any
   """The method, see `rlx recipes`."""
   seed: int = 0
   """Of everything random."""

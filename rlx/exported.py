@@ -3,6 +3,7 @@
 import json
 import pathlib
 import tempfile
+import typing
 from typing import Any, Literal
 
 import jax
@@ -14,12 +15,14 @@ from rlx import tokenizer as tokenizers
 from rlx.models import config as model_config
 from rlx.models import hf, hf_card
 
+_Dtype = Literal["float32", "bfloat16", "float16"]
+
 
 def write(
   found: trained.Trained,
   directory: pathlib.Path,
   *,
-  dtype: Literal["float32", "bfloat16", "float16"] = "float32",
+  dtype: str = "float32",
 ) -> None:
   """Writes weights, configuration, tokeniser and model card; all or nothing.
 
@@ -52,14 +55,14 @@ def write_model(
   params: Any,
   tokenizer: tokenizers.Tokenizer,
   *,
-  dtype: Literal["float32", "bfloat16", "float16"],
+  dtype: str,
   card: hf_card.Card,
   generation: dict[str, Any],
 ) -> None:
   """Writes a model and its tokeniser."""
-  valid = ("float32", "bfloat16", "float16")
-  if dtype not in valid:
-    raise ValueError(f"dtype={dtype!r}: must be one of {', '.join(valid)}")
+  if dtype not in typing.get_args(_Dtype):
+    valid = ", ".join(typing.get_args(_Dtype))
+    raise ValueError(f"dtype={dtype!r}: must be one of {valid}")
   special = {
     "eos_token_id": list(tokenizer.stop_ids),
     "pad_token_id": tokenizer.pad_id,
@@ -70,7 +73,7 @@ def write_model(
       directory,
       decoder,
       params,
-      dtype=dtype,
+      dtype=typing.cast(_Dtype, dtype),
       tokenizer=beside,
       generation={**special, **generation},
       card=card,

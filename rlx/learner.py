@@ -5,12 +5,12 @@ fixed for the whole batch, so that any split into micro-batches, over any
 devices, is the same update.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array
@@ -99,7 +99,7 @@ def _update(run, recipe, config, shapes, state, reference, rollout, steps):
     for micro in microbatches.split(lengths, shapes):
       batch = run.score(state.params, reference, batch, *run.send(micro))
   batch, credit, found = run.estimate(batch, state.credit, table)
-  state = state.replace(credit=credit)
+  state = dataclasses.replace(state, credit=credit)
   # Without a score, the first pass finds out what the policy was.
   fresh = not scored and config.old_log_probs == "trainer"
   for chosen in _passes(config, turn, len(lengths)):

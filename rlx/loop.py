@@ -1,16 +1,16 @@
 """The outer loop: sample, learn, look, save.
 
-    for each step:
-      played  = collect(params, prompts)       rollout on the device, envs here
-      metrics of the step before are fetched   the device has long finished them
-      state   = update(state, played)          dispatched, not waited for
+for each step:
+  played  = collect(params, prompts)       rollout on the device, envs here
+  metrics of the step before are fetched   the device has long finished them
+  state   = update(state, played)          dispatched, not waited for
 """
 
+import dataclasses
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from rlx import experiment, learner, metrics, train_state
@@ -72,7 +72,7 @@ def run(
       return state
     rollout, steps = refill.train_on(config.rollout, played)
     clock = time.perf_counter()
-    state = state.replace(cursor=np.int32(cursor))
+    state = dataclasses.replace(state, cursor=np.int32(cursor))
     state, found, batch = trainer.update(state, reference, rollout, steps)
     step += 1
     now = time.perf_counter()

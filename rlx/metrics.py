@@ -12,27 +12,20 @@ import os
 import pathlib
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any, TypeVar, dataclass_transform
+from typing import Any, TypeVar
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from rlx import tracking
+from rlx import pytree, tracking
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 
-@dataclass_transform(frozen_default=True, kw_only_default=True)
-def _pytree(cls: type[_T]) -> type[_T]:
-  """`chex.dataclass(frozen=True)`, whose call form pyright cannot follow."""
-  return chex.dataclass(frozen=True)(cls)
-
-
-@_pytree
+@pytree.dataclass
 class Mean:
   """A mean still in two parts, so that micro-batches and hosts add exactly."""
 
@@ -48,7 +41,7 @@ class Mean:
     return jnp.where(some, self.total / jnp.where(some, self.count, 1), 0)
 
 
-@_pytree
+@pytree.dataclass
 class Max:
   """A maximum; -inf when there is nothing to take it of."""
 
@@ -58,7 +51,7 @@ class Max:
     return self.value
 
 
-@_pytree
+@pytree.dataclass
 class Min:
   """A minimum; +inf when there is nothing to take it of."""
 

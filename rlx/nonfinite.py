@@ -1,13 +1,12 @@
 """A step whose gradient was not finite, kept so that it can be run again."""
 
-import dataclasses
 import pathlib
 from typing import Any
 
 import jax
 import numpy as np
 
-from rlx import learner, loop, rundir, train_state
+from rlx import loop, rundir, train_state
 
 
 def dump(
@@ -26,7 +25,8 @@ def dump(
   tree = {"params": state.params, "batch": done.batch}
   flat, _ = jax.tree_util.tree_flatten_with_path(tree)
   arrays = {
-    jax.tree_util.keystr(name): np.ascontiguousarray(leaf) for name, leaf in flat
+    jax.tree_util.keystr(name): np.ascontiguousarray(leaf)
+    for name, leaf in flat
   }
   safetensors.save_file(arrays, directory / "arrays.safetensors")
   rundir.write_json(directory / "metrics.json", done.metrics)

@@ -62,15 +62,13 @@ def schedule(config: OptimizerConfig) -> optax.Schedule:
 
 def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
   """Returns the optimiser; its state is float32 like the masters."""
-  links = [
-    optax.adamw(
-      schedule(config),
-      b1=config.b1,
-      b2=config.b2,
-      eps=config.eps,
-      weight_decay=config.weight_decay,
-    )
-  ]
-  if config.max_grad_norm:
-    links.insert(0, optax.clip_by_global_norm(config.max_grad_norm))
-  return optax.chain(*links)
+  adamw = optax.adamw(
+    schedule(config),
+    b1=config.b1,
+    b2=config.b2,
+    eps=config.eps,
+    weight_decay=config.weight_decay,
+  )
+  if not config.max_grad_norm:
+    return adamw
+  return optax.chain(optax.clip_by_global_norm(config.max_grad_norm), adamw)

@@ -11,16 +11,20 @@ import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
 from rlx import batch as batches
-from rlx import metrics, microbatches, policy, sharding, train_state
+from rlx import (
+  metrics,
+  policy,
+  pytree,
+  sharding,
+  train_state,
+)
 from rlx.credit import estimator
 from rlx.credit import tokens as spreads
 from rlx.objective import log_probs as scoring
@@ -28,7 +32,7 @@ from rlx.objective import objective as objectives
 from rlx.recipes import recipe as recipes
 
 
-@chex.dataclass(frozen=True)
+@pytree.dataclass
 class Batch:
   """What an update reads: the rollout, and what was found out about it."""
 
@@ -78,14 +82,17 @@ def make_programs(
   placements = _placements(model, value, recipe, optimizer, mesh)
   by_row = sharding.batch_sharding(mesh)
   everywhere = sharding.replicated(mesh)
-  put = functools.partial(jax.device_put, device=by_row)
+  # A batch is donated, and what it was made of is the caller's.
+  put = functools.partial(jax.device_put, device=by_row, may_alias=False)
   start = functools.partial(_init, model, value, recipe, optimizer)
   return Programs(
     init=jax.jit(start, out_shardings=placements),
     placements=placements,
     place=functools.partial(_place, put, everywhere),
     empty=lambda rows, length: jax.tree.map(put, _empty(rows, length)),
-    rows=functools.partial(jax.device_put, device=sharding.batch_sharding(mesh, 1)),
+    rows=functools.partial(
+      jax.device_put, device=sharding.batch_sharding(mesh, 1)
+    ),
     send=lambda micro: (jax.device_put(micro.rows, everywhere), micro.length),
     score=jax.jit(
       functools.partial(_score, forward, by_row),
@@ -95,9 +102,7 @@ def make_programs(
     estimate=jax.jit(
       functools.partial(_estimate, recipe), donate_argnames="batch"
     ),
-    weigh=jax.jit(
-      functools.partial(_weigh, recipe), donate_argnames="batch"
-    ),
+    weigh=jax.jit(functools.partial(_weigh, recipe), donate_argnames="batch"),
     zeros=jax.jit(
       functools.partial(_zeros, loss),
       out_shardings=(placements.params, everywhere),
@@ -114,7 +119,7 @@ def make_programs(
       out_shardings=(placements, everywhere),
     ),
     advance=jax.jit(
-      lambda state: state.replace(step=state.step + 1),
+      lambda state: dataclasses.replace(state, step=state.step + 1),
       donate_argnums=0,
       out_shardings=placements,
     ),
@@ -155,22 +160,23 @@ def _placements(model, value, recipe, optimizer, mesh):
     transform_non_params=lambda _: whole,
   )
   rest = jax.tree.map(lambda _: whole, shapes)
-  return rest.replace(params=params, opt_state=opt_state)
+  return dataclasses.replace(rest, params=params, opt_state=opt_state)
 
 
 def _place(put, everywhere, rollout: batches.Rollout, steps: batches.Steps):
   """Puts a batch on the mesh; what is not known yet is 0."""
-  batch = _empty(*rollout.tokens.shape).replace(
-    rollout=rollout, old_log_probs=rollout.raw_log_probs
+  batch = dataclasses.replace(
+    _empty(*rollout.tokens.shape),
+    rollout=rollout,
+    old_log_probs=rollout.raw_log_probs,
   )
   table = jax.tree.map(lambda x: jax.device_put(x, everywhere), steps)
-  # Copied: on a CPU a device array may be the host's own, and is donated.
-  return jax.tree.map(lambda x: put(np.array(x)), batch), table
+  return jax.tree.map(put, batch), table
 
 
 def _empty(rows: int, length: int) -> Batch:
-  floats = lambda: np.zeros((rows, length), np.float32)
-  ints = lambda: np.zeros((rows, length), np.int32)
+  floats = lambda: jnp.zeros((rows, length), jnp.float32)
+  ints = lambda: jnp.zeros((rows, length), jnp.int32)
   rollout = batches.Rollout(
     tokens=ints(),
     valid=ints().astype(bool),
@@ -193,8 +199,9 @@ def _cut(by_row, batch: Batch, rows: Int[Array, " N"], length: int) -> Batch:
     batch,
   )
   present = (rows < batch.weights.shape[0])[:, None]
-  return part.replace(
-    rollout=part.rollout.replace(mask=part.rollout.mask & present),
+  return dataclasses.replace(
+    part,
+    rollout=dataclasses.replace(part.rollout, mask=part.rollout.mask & present),
     weights=jnp.where(present, part.weights, 0.0),
   )
 
@@ -216,9 +223,7 @@ def _forward(model, value, temperature, logit_tokens, params, part: Batch):
   )
   values = jnp.zeros_like(log_probs)
   if value is not None:
-    values = value.apply(
-      params["value"], tokens, positions, segments, hidden
-    )
+    values = value.apply(params["value"], tokens, positions, segments, hidden)
   return log_probs, entropy, values
 
 
@@ -226,13 +231,16 @@ def _score(forward, by_row, params, reference, batch, rows, length):
   part = _cut(by_row, batch, rows, length)
   log_probs, _, values = forward(params, part)
   put = lambda x, new: x.at[rows, :length].set(new, mode="drop")
-  batch = batch.replace(
+  batch = dataclasses.replace(
+    batch,
     old_log_probs=put(batch.old_log_probs, log_probs),
     old_values=put(batch.old_values, values),
   )
   if reference is not None:
     ref, _, _ = forward({**params, "policy": reference}, part)
-    batch = batch.replace(ref_log_probs=put(batch.ref_log_probs, ref))
+    batch = dataclasses.replace(
+      batch, ref_log_probs=put(batch.ref_log_probs, ref)
+    )
   return batch
 
 
@@ -265,14 +273,16 @@ def _estimate(recipe, batch: Batch, credit, steps: batches.Steps):
     "step/adv_min": metrics.minimum(signal, live),
     "step/zero_adv": metrics.mean((signal == 0).astype(jnp.float32), live),
   }
-  batch = batch.replace(advantages=spread(signal), returns=spread(returns))
+  batch = dataclasses.replace(
+    batch, advantages=spread(signal), returns=spread(returns)
+  )
   return batch, credit, found
 
 
 def _weigh(recipe, batch: Batch, chosen: Bool[Array, " B"]) -> Batch:
   mask = batch.rollout.mask & chosen[:, None]
   weights = recipe.objective.weights(mask)
-  return batch.replace(weights=weights)
+  return dataclasses.replace(batch, weights=weights)
 
 
 def _loss(forward, recipe, params, part: Batch, fresh):
@@ -306,12 +316,15 @@ def _zeros(loss, params, batch):
 
 def _accumulate(loss, by_row, params, grads, sums, batch, rows, length, fresh):
   part = _cut(by_row, batch, rows, length)
-  grad = jax.value_and_grad(loss, has_aux=True)
-  (total, (found, now)), more = grad(params, part, fresh)
+  more, (found, now) = jax.grad(loss, has_aux=True)(params, part, fresh)
   old = batch.old_log_probs
   old = jnp.where(fresh, old.at[rows, :length].set(now, mode="drop"), old)
   grads = jax.tree.map(jnp.add, grads, more)
-  return grads, metrics.add(sums, found), batch.replace(old_log_probs=old)
+  return (
+    grads,
+    metrics.add(sums, found),
+    dataclasses.replace(batch, old_log_probs=old),
+  )
 
 
 def _apply(optimizer, schedule, state, grads, sums):
@@ -335,7 +348,8 @@ def _apply(optimizer, schedule, state, grads, sums):
     "learning_rate": one(schedule(count)),
     "skipped": one(~finite),
   }
-  state = state.replace(
+  state = dataclasses.replace(
+    state,
     params=jax.tree.map(choose, params, state.params),
     opt_state=jax.tree.map(choose, opt_state, state.opt_state),
     skipped=jnp.where(finite, 0, state.skipped + 1),

@@ -13,7 +13,6 @@ from rlx.rewards import combine
 from rlx.rollout import config as rollout_config
 
 
-
 @dataclasses.dataclass(frozen=True)
 class PromptTask:
   """Prompts and the functions that score what the policy answers."""
@@ -60,7 +59,7 @@ def load(
       max_prompt_length=config.max_prompt_length,
       long_prompts=config.long_prompts,
     )
-    combine.check(task.rewards, sorted(source[0]))
+    combine.check(task.rewards, [*source[0], "truncated"])
     out[split] = prompts
   out["train"] = data_prompts.ordered(out["train"], seed, True, None)
   return out

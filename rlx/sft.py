@@ -97,7 +97,9 @@ def _update(loss, optimizer, mesh, microbatch_tokens, params, opt_state, batch):
   rows, length = batch.tokens.shape
   parts = sharding.batch_devices(mesh)
   fit = max(microbatch_tokens // length // parts, 1) * parts
-  num = next(n for n in range(-(-rows // fit), rows + 1) if rows % (n * parts) == 0)
+  num = next(
+    n for n in range(-(-rows // fit), rows + 1) if rows % (n * parts) == 0
+  )
   # Row r goes to part r % num, so that every device keeps its own rows.
   split = lambda x: jnp.moveaxis(x.reshape(rows // num, num, length), 1, 0)
   count = jnp.maximum(jnp.sum(batch.mask & (batch.positions > 0)), 1)

@@ -56,7 +56,11 @@ def make_mesh(config: MeshConfig, devices: Any = None) -> Mesh:
   sizes = [getattr(config, axis) for axis in AXES]
   free = [i for i, size in enumerate(sizes) if size == -1]
   known = math.prod(size for size in sizes if size != -1)
-  bad = [f"mesh.{a}={s}" for a, s in zip(AXES, sizes, strict=True) if s == 0 or s < -1]
+  bad = [
+    f"mesh.{a}={s}"
+    for a, s in zip(AXES, sizes, strict=True)
+    if s == 0 or s < -1
+  ]
   if bad or len(free) > 1:
     raise ValueError(
       f"{', '.join(bad) or 'several mesh axes are -1'}: an axis is a positive "
@@ -72,7 +76,9 @@ def make_mesh(config: MeshConfig, devices: Any = None) -> Mesh:
     sizes[free[0]] = len(devices) // known
   # Auto: losses and estimators stay plain jnp; the partitioner places them.
   return Mesh(
-    np.array(devices).reshape(sizes), AXES, axis_types=(AxisType.Auto,) * len(AXES)
+    np.array(devices).reshape(sizes),
+    AXES,
+    axis_types=(AxisType.Auto,) * len(AXES),
   )
 
 
@@ -95,7 +101,9 @@ def spec(logical: tuple[str | None, ...], rules: Any = None) -> PartitionSpec:
 
 def is_axes(x: Any) -> bool:
   """True for a leaf of an axes tree: a tuple of axis names or None."""
-  return isinstance(x, tuple) and all(i is None or isinstance(i, str) for i in x)
+  return isinstance(x, tuple) and all(
+    i is None or isinstance(i, str) for i in x
+  )
 
 
 def shardings(axes: Any, mesh: Mesh, rules: Any = None) -> Any:
@@ -144,7 +152,9 @@ def check_params(axes: Any, shapes: Any, mesh: Mesh, rules: Any = None) -> None:
   """
   flat, _ = jax.tree_util.tree_flatten_with_path(axes, is_leaf=is_axes)
   for (path, names), leaf in zip(flat, jax.tree.leaves(shapes), strict=True):
-    for name, size, part in zip(names, leaf.shape, spec(names, rules), strict=True):
+    for name, size, part in zip(
+      names, leaf.shape, spec(names, rules), strict=True
+    ):
       over = () if part is None else (part,) if isinstance(part, str) else part
       parts = math.prod(mesh.shape[a] for a in over)
       if size % parts:

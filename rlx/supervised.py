@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import shutil
 import time
 from typing import Any, Literal
 
@@ -38,7 +39,7 @@ class SftConfig:
 
   rows: str
   """A JSON-lines file."""
-  model: object = model_config.DecoderConfig(
+  model: Any = model_config.DecoderConfig(
     vocab_size=262,
     embed_dim=128,
     num_layers=4,
@@ -114,6 +115,7 @@ def run(
     preemption.Preemption() as stop,
   ):
     state, step, cursor = _start(config, trainer, load, saved)
+    begun_at = step
     opened.rewind(step or None)
     last: dict[str, float] = {}
     with (
@@ -122,7 +124,11 @@ def run(
     ):
       before = None
       updates = sft.train(
-        trainer, state["params"], state["opt_state"], batches_from(cursor), mesh=mesh
+        trainer,
+        state["params"],
+        state["opt_state"],
+        batches_from(cursor),
+        mesh=mesh,
       )
       while step < config.steps and not stop.requested:
         params, opt_state, found, cursor = next(updates)
@@ -146,7 +152,8 @@ def run(
         f"saved after step {step}; run the same command to resume"
       )
     target = opened.path / "hf"
-    if not target.exists():
+    if step > begun_at or not target.exists():
+      shutil.rmtree(target, ignore_errors=True)
       exported.write_model(
         target,
         decoder,
@@ -165,7 +172,9 @@ def run(
       "wall_s": round(time.perf_counter() - began, 1),
     }
     opened.write_summary(summary)
-  console.say(f"  model       {target}\n  metrics     {workdir / 'metrics.jsonl'}")
+  console.say(
+    f"  model       {target}\n  metrics     {workdir / 'metrics.jsonl'}"
+  )
   return summary
 
 

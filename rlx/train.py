@@ -105,9 +105,9 @@ class _Run:
   def _warm(self, policy):
     total = self.config.warm_start.steps
     with self.console.phase("warm start", total) as phase:
-      for step, policy, shown in demonstrations.imitate(
-        self.config, self.parts, policy
-      ):
+      updates = demonstrations.imitate(self.config, self.parts, policy)
+      for step, latest, shown in updates:
+        policy = latest
         phase.step(step, shown)
         if self.stop.requested:
           raise preemption.Preempted(

@@ -3,8 +3,9 @@
 import dataclasses
 from typing import Any, Literal
 
-import chex
 from jaxtyping import Array, Float, Int, UInt
+
+from rlx import pytree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +41,7 @@ class LearnerConfig:
       )
 
 
-@chex.dataclass(frozen=True)
+@pytree.dataclass
 class TrainState:
   """Everything that outlives a batch: arrays only, so that it can be donated,
   sharded, saved and compared bit for bit."""

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rlx import data, tokenizer
-from rlx.data import sft
+from rlx.data import gsm8k, sft
 
 GSM8K = pathlib.Path(__file__).parents[1] / "../shared/data/gsm8k"
 WORDS = tokenizer.WordTokenizer(list("abcdefgh"))
@@ -85,7 +85,7 @@ def test_gsm8k_is_prepared_once_and_read_through_tfds(tmp_path):
   write(source / "train.jsonl", QUESTIONS)
   write(source / "test.jsonl", QUESTIONS[:1])
   cache = tmp_path / "cache"
-  train = data.gsm8k(source, instruction="Think.", cache_dir=cache)
+  train = gsm8k.gsm8k(source, instruction="Think.", cache_dir=cache)
   assert [train[i] for i in range(len(train))] == [
     {
       "prompt": [{"role": "user", "content": "Half of 48?\nThink."}],
@@ -102,27 +102,27 @@ def test_gsm8k_is_prepared_once_and_read_through_tfds(tmp_path):
   ]
   (prepared,) = cache.iterdir()
   before = {p: p.stat().st_mtime_ns for p in cache.rglob("*")}
-  assert len(data.gsm8k(source, "test", cache_dir=cache)) == 1
+  assert len(gsm8k.gsm8k(source, "test", cache_dir=cache)) == 1
   assert {p: p.stat().st_mtime_ns for p in cache.rglob("*")} == before
   # A directory that tfds has prepared is read as it is.
-  chat = data.gsm8k(prepared, system="Be brief.")[0]["prompt"]
+  chat = gsm8k.gsm8k(prepared, system="Be brief.")[0]["prompt"]
   assert [m["role"] for m in chat] == ["system", "user"]
   with pytest.raises(ValueError, match="no split 'dev'; it has"):
-    data.gsm8k(prepared, "dev")
+    gsm8k.gsm8k(prepared, "dev")
   # Other contents, other files.
   write(source / "test.jsonl", QUESTIONS)
-  assert len(data.gsm8k(source, "test", cache_dir=cache)) == 2
+  assert len(gsm8k.gsm8k(source, "test", cache_dir=cache)) == 2
 
 
 def test_a_directory_without_gsm8k_says_what_it_holds(tmp_path):
   (tmp_path / "notes.txt").write_text("")
   with pytest.raises(ValueError, match=r"files found: \['notes.txt'\]"):
-    data.gsm8k(tmp_path)
+    gsm8k.gsm8k(tmp_path)
 
 
 @pytest.mark.skipif(not GSM8K.is_dir(), reason="the data set is not here")
 def test_the_real_gsm8k_becomes_prompts(tmp_path):
-  rows = data.gsm8k(GSM8K, "test", cache_dir=tmp_path)
+  rows = gsm8k.gsm8k(GSM8K, "test", cache_dir=tmp_path)
   prompts = data.tokenise(
     rows, tokenizer.ByteTokenizer(), max_prompt_length=2048
   )

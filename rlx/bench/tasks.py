@@ -94,7 +94,7 @@ class Talk:
 
 
 def source(*, length: int = 31) -> dict[str, Any]:
-  """Both splits: letters, which with BOS are one token more."""
+  """Both splits of the prompts, as a task wants them."""
   return {"train": Letters(length), "test": Letters(length)}
 
 
@@ -118,49 +118,47 @@ def make_collect(
     stop_ids=(),  # So that every turn has its full length.
     mesh=mesh,
   )
-  play = _complete if workload.turns == 1 else _converse
-  return compiled, functools.partial(
-    play, workload, compiled, jax.random.key(0), Bytes()
-  )
+  play = _converse if workload.turns > 1 else _complete
+  collect = play(workload, compiled, jax.random.key(0), Bytes())
+  return compiled, collect
 
 
-def _complete(
-  workload, compiled, key, tokenizer, params, ids, indices, version
-):
-  length = workload.prompt_tokens - 1
+def _complete(workload, compiled, key, tokenizer):
+  length = workload.prompt_tokens - 1  # BOS is one more.
   task = prompts.PromptTask(
     data=spec(source, length=length), rewards=(lower_case,)
   )
-  rows, tokens = zip(
-    *(data_prompts_of(task, tokenizer)[i] for i in indices), strict=True
-  )
-  return completions.complete(
-    compiled,
-    params,
-    key,
-    tokenizer,
-    prompts.make_score(task),
-    prompt_ids=ids,
-    prompts=tokens,
-    rows=rows,
-    version=version,
-  )
+  data = data_prompts.tokenise(task.data.build()["train"], tokenizer)
+  score = prompts.make_score(task)
+
+  def collect(params, ids, indices, version):
+    rows, tokens = zip(*(data[i] for i in indices), strict=True)
+    return completions.complete(
+      compiled,
+      params,
+      key,
+      tokenizer,
+      score,
+      prompt_ids=ids,
+      prompts=tokens,
+      rows=rows,
+      version=version,
+    )
+
+  return collect
 
 
-def data_prompts_of(task, tokenizer):
-  return data_prompts.tokenise(task.data.build()["train"], tokenizer)
+def _converse(workload, compiled, key, tokenizer):
+  def collect(params, ids, indices, version):
+    return episodes.play(
+      compiled,
+      params,
+      key,
+      tokenizer,
+      functools.partial(Talk, workload.turns),
+      prompt_ids=ids,
+      indices=indices,
+      version=version,
+    )
 
-
-def _converse(
-  workload, compiled, key, tokenizer, params, ids, indices, version
-):
-  return episodes.play(
-    compiled,
-    params,
-    key,
-    tokenizer,
-    functools.partial(Talk, workload.turns),
-    prompt_ids=ids,
-    indices=indices,
-    version=version,
-  )
+  return collect

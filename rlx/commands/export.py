@@ -32,7 +32,9 @@ def main(args: list[str]) -> int:
 
   target = pathlib.Path(out)
   if target.exists() and (not target.is_dir() or any(target.iterdir())):
-    raise ValueError(f"{out}: exists and is not empty; choose another directory")
+    raise ValueError(
+      f"{out}: exists and is not empty; choose another directory"
+    )
   found = trained.load(path, config=config)
   exported.write(found, target, dtype=dtype or "float32")
   print(f"{path}, step {found.step} -> {out}")

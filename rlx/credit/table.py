@@ -1,6 +1,7 @@
 """A step table from the few columns that cannot be derived."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -54,8 +55,8 @@ def step_table(
   fields = dict.fromkeys(_ALL, np.zeros(size)) | {"trajectory": trajectory}
   fields |= _derive(trajectory, np.where(live, reward, 0.0), live) | given
   evidence = {k: jnp.asarray(x, jnp.float32) for k, x in (extras or {}).items()}
-  fields = {name: _cast(name, x) for name, x in fields.items()}
-  return batch.Steps(**fields | {"extras": evidence})
+  made: dict[str, Any] = {name: _cast(name, x) for name, x in fields.items()}
+  return batch.Steps(**made, extras=evidence)
 
 
 _ALL = tuple(x for x in batch.Steps.__annotations__ if x != "extras")

@@ -5,11 +5,11 @@ or a list of messages), `prompt` and `completion`, or `messages`. Every other
 column passes through untouched and reaches the reward functions by its name.
 
 A *source* is anything with `len` and integer indexing that gives rows: a list,
-`JsonLines`, `gsm8k`, `tfds.data_source`, a grain data source. Nothing large is
-read into memory, and a batch is found from an integer cursor alone.
+`JsonLines`, `rlx.data.gsm8k.gsm8k`, `tfds.data_source`, a grain data source.
+Nothing large is read into memory, and a batch is found from an integer cursor.
 """
 
-from rlx.data.gsm8k import from_gsm8k, gsm8k
+from rlx.data.gsm8k import from_gsm8k
 from rlx.data.prompts import (
   PromptBatch,
   Prompts,
@@ -32,7 +32,6 @@ __all__ = [
   "batches",
   "from_gsm8k",
   "from_verl",
-  "gsm8k",
   "map_rows",
   "ordered",
   "prompt_tokens",

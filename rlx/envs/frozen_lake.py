@@ -96,7 +96,11 @@ class FrozenLake:
       if rng.random() < self.skill:
         best = min(distance.get(_moved(lake, cell, a), 99) for a in range(4))
         move = rng.choice(
-          [a for a in range(4) if distance.get(_moved(lake, cell, a), 99) == best]
+          [
+            a
+            for a in range(4)
+            if distance.get(_moved(lake, cell, a), 99) == best
+          ]
         )
       else:
         move = rng.randrange(4)

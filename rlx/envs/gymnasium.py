@@ -19,7 +19,9 @@ class Text(NamedTuple):
   observe: Callable[[Any, Any], str]
   act: Callable[[str], Any]
   state_key: Callable[[Any, Any], Hashable]
-  success: Callable[[float, dict[str, Any]], bool] = lambda reward, _: reward > 0
+  success: Callable[[float, dict[str, Any]], bool] = lambda reward, _: (
+    reward > 0
+  )
 
 
 class GymnasiumEpisode:
@@ -39,14 +41,14 @@ class GymnasiumEpisode:
     self._observation, _ = self._env.reset(seed=seed)
     return self._shown({})
 
-  def step(
-    self, action: str
-  ) -> tuple[str, float, bool, bool, protocol.Info]:
+  def step(self, action: str) -> tuple[str, float, bool, bool, protocol.Info]:
     chosen = self._text.act(action)
     if chosen is None:
       text, info = self._shown({"parse_error": True})
       return text, -self._invalid_penalty, False, False, info
-    self._observation, reward, terminated, truncated, info = self._env.step(chosen)
+    self._observation, reward, terminated, truncated, info = self._env.step(
+      chosen
+    )
     reward = float(reward)
     end = {"success": self._text.success(reward, info)} if terminated else {}
     text, info = self._shown(end)

@@ -5,7 +5,7 @@ an integer, split into what is trained on and what is held out; it is what an
 experiment names. Both are plain protocols: nothing is to be inherited.
 """
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 Info = dict[str, Any]
 # Keys of `info` that rlx reads:
@@ -16,6 +16,7 @@ Info = dict[str, Any]
 #   "parse_error": bool; the action could not be read.
 
 
+@runtime_checkable
 class Episode(Protocol):
   """One live environment, read and acted on as text."""
 
@@ -33,6 +34,7 @@ class Episode(Protocol):
     ...
 
 
+@runtime_checkable
 class Task(Protocol):
   """A family of episodes. Members of a group start from the same `index`."""
 

@@ -5,12 +5,11 @@ import functools
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from rlx import metrics
+from rlx import metrics, pytree
 from rlx.objective import (
   divergences,
   importance,
@@ -23,7 +22,7 @@ from rlx.objective import (
 Metrics = dict[str, Any]  # Of Mean, Max, and plain sums: `metrics.add`.
 
 
-@chex.dataclass(frozen=True)
+@pytree.dataclass
 class TokenInputs:
   """What the loss of a micro-batch is made of, aligned to its tokens.
 

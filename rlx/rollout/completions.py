@@ -48,7 +48,7 @@ def complete(
     version=version,
   )
   everyone = np.arange(shape.rows)
-  log.observe(everyone, [prompts[row // group] for row in everyone])
+  log.observe(everyone, [prompts[row // group] for row in range(shape.rows)])
   clock = time.perf_counter()
   decoded, _ = engine.first(
     params,
@@ -74,7 +74,7 @@ def complete(
     tokenizer.decode(x[:-1] if done else x)
     for x, done in zip(ids, ended, strict=True)
   ]
-  repeated = [rows[row // group] for row in everyone]
+  repeated = [rows[row // group] for row in range(shape.rows)]
   rewards, success, found = score(repeated, texts, ids, ~ended)
   for row in everyone:
     log.pay(int(row), float(rewards[row]), 0, texts[row], 1)

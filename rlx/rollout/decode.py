@@ -1,17 +1,18 @@
 """Decoding with a cache: prefill once a prompt, then a fixed-shape loop."""
 
+import dataclasses
 from collections.abc import Sequence
 
-import chex
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from rlx import policy as policies
+from rlx import pytree
 from rlx.rollout import sampling as samplings
 
 
-@chex.dataclass(frozen=True)
+@pytree.dataclass
 class Decoded:
   """What the policy wrote in one go; axes `N` rows, `T` new tokens."""
 
@@ -51,7 +52,9 @@ def extend(
   is written past `length` lies in front of every later query and is overwritten
   before it can be seen. A row with nothing to append gives meaningless features.
   """
-  positions = start[:, None] + jnp.arange(tokens.shape[1], dtype=jnp.int32)[None]
+  positions = (
+    start[:, None] + jnp.arange(tokens.shape[1], dtype=jnp.int32)[None]
+  )
   hidden, cache = policy.extend(params, cache, tokens, positions, window)
   last = jnp.maximum(length - 1, 0)[:, None, None]
   return jnp.take_along_axis(hidden, last, axis=1)[:, 0], cache
@@ -100,7 +103,8 @@ def decode(
       buffer, jnp.where(done, 0, x).astype(buffer.dtype)[:, None], (0, t)
     )
     hit = jnp.any(drawn.token[:, None] == stops[None], axis=-1) & ~done
-    out = out.replace(
+    out = dataclasses.replace(
+      out,
       tokens=put(out.tokens, drawn.token),
       log_probs=put(out.log_probs, drawn.log_prob),
       raw_log_probs=put(out.raw_log_probs, drawn.raw_log_prob),
@@ -128,5 +132,7 @@ def decode(
   )
   out, done = write(out, jnp.int32(0), hidden, ~live)
   more = lambda carry: (carry[0] < max_new) & ~jnp.all(carry[3])
-  _, cache, out, _ = jax.lax.while_loop(more, body, (jnp.int32(1), cache, out, done))
+  _, cache, out, _ = jax.lax.while_loop(
+    more, body, (jnp.int32(1), cache, out, done)
+  )
   return out, cache

@@ -82,7 +82,6 @@ def make_engine(
 ) -> Engine:
   """Returns the compiled programs; rows split over the mesh's batch axes."""
   sharding.check_divides("prompts × samples", shape.rows, mesh)
-  rows = sharding.batch_sharding(mesh, 1)
 
   def split(tree):
     return jax.tree.map(

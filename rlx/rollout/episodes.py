@@ -1,6 +1,5 @@
 """Many episodes at once: all that are alive advance together, turn by turn."""
 
-import collections
 import logging
 import time
 import types
@@ -71,7 +70,7 @@ def play(
   """
   shape = engine.shape
   game = _Game.start(engine, tokenizer, make, prompt_ids, indices, version)
-  spent = collections.Counter[str]()
+  spent = {"sample": 0.0, "environment": 0.0}
   clock = time.perf_counter()
 
   prompts = game.prompt_tokens()
@@ -105,9 +104,7 @@ def play(
     spent["environment"] += clock - now
     if not game.live.any():
       break
-  return Played(
-    game.record, game.success, game.stop, game.parse_errors, dict(spent)
-  )
+  return Played(game.record, game.success, game.stop, game.parse_errors, spent)
 
 
 class _Game:
@@ -138,6 +135,7 @@ class _Game:
       version=version,
     )
     episodes = [make(index) for index in indices for _ in range(group)]
+    ids: list[int] = []
     game = cls(shape, tokenizer, episodes, log)
     for row, episode in enumerate(episodes):
       text, info = episode.reset(seed=int(prompt_ids[row // group]))

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 from collections.abc import Hashable, Sequence
 
+import jax.numpy as jnp
 import numpy as np
 
 from rlx import batch
@@ -119,17 +120,17 @@ class Record:
     self.reward[row] = 0
 
   def rollout(self) -> batch.Rollout:
-    """Returns the tokens, as NumPy arrays."""
+    """Returns the tokens, copied to the default device."""
     valid = np.arange(self.tokens.shape[1])[None] < self.length[:, None]
     version = np.full_like(self.tokens, self.version)
     return batch.Rollout(
-      tokens=self.tokens,
-      valid=valid,
-      mask=self.mask,
-      log_probs=self.log_probs,
-      raw_log_probs=self.raw_log_probs,
-      segment=self.segment,
-      version=version,
+      tokens=jnp.array(self.tokens),
+      valid=jnp.array(valid),
+      mask=jnp.array(self.mask),
+      log_probs=jnp.array(self.log_probs),
+      raw_log_probs=jnp.array(self.raw_log_probs),
+      segment=jnp.array(self.segment),
+      version=jnp.array(version),
     )
 
   def steps(self) -> batch.Steps:
@@ -142,8 +143,8 @@ class Record:
     each = lambda x: np.broadcast_to(x[:, None], (b, t))
     weight = exists.astype(np.float32)
     votes = weight / np.maximum(self.turns, 1).astype(np.float32)[:, None]
-    ints = lambda x: np.ascontiguousarray(x, np.int32).reshape(-1)
-    floats = lambda x: np.ascontiguousarray(x, np.float32).reshape(-1)
+    ints = lambda x: jnp.array(x, jnp.int32).reshape(-1)
+    floats = lambda x: jnp.array(x, jnp.float32).reshape(-1)
     return batch.Steps(
       prompt=ints(each(self.prompt)),
       trajectory=ints(trajectory),

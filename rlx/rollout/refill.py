@@ -11,6 +11,7 @@ import collections
 import dataclasses
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from rlx import batch
@@ -77,7 +78,7 @@ def train_on(
     lost |= np.array(
       [stop not in ("completed", "stop") for stop in played.stop]
     )
-  mask = rollout.mask & ~lost[:, None]
+  mask = rollout.mask & ~jnp.array(lost)[:, None]
   return dataclasses.replace(rollout, mask=mask), steps
 
 

@@ -64,7 +64,9 @@ class Phase:
         rich.progress.TextColumn("{task.fields[note]}"),
         console=console.rich,
       )
-      self._task = self._bar.add_task(name, total=total, completed=done, note="")
+      self._task = self._bar.add_task(
+        name, total=total, completed=done, note=""
+      )
 
   def __enter__(self) -> "Phase":
     if self._bar is not None:
@@ -82,8 +84,9 @@ class Phase:
     self._done = done
     note = "  ".join(f"{k} {v:.3g}" for k, v in (shown or {}).items())
     if self._bar is not None:
-      fields = {"note": note} if note else {}
-      self._bar.update(self._task, completed=done, **fields)
+      self._bar.update(self._task, completed=done)
+      if note:
+        self._bar.update(self._task, note=note)
     elif note and time.monotonic() - self._shown >= self._every:
       self._shown = time.monotonic()
       self._line(note)
@@ -92,7 +95,9 @@ class Phase:
     spent = time.monotonic() - self._began
     rate = (self._done - self._first) / max(spent, 1e-9)
     left = (self._total - self._done) / max(rate, 1e-9)
-    speed = f"{rate:.2f}/s" if rate >= 1 else f"{1 / max(rate, 1e-9):.2f} s each"
+    speed = (
+      f"{rate:.2f}/s" if rate >= 1 else f"{1 / max(rate, 1e-9):.2f} s each"
+    )
     end = f"done in {clock(spent)}"
     if self._done < self._total:
       end = f"{clock(left)} left"

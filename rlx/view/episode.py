@@ -1,5 +1,6 @@
 """One episode as a person reads it: what was seen, done, paid and credited."""
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ def spans(log: record.Record, row: int) -> list[tuple[int, int, bool]]:
   bounds = [0, *edges.tolist(), length]
   return [
     (start, end, bool(segment[start] >= 0))
-    for start, end in zip(bounds, bounds[1:], strict=False)
+    for start, end in itertools.pairwise(bounds)
     if end > start
   ]
 

@@ -30,11 +30,12 @@ def tokenizer() -> tokenizers.WordTokenizer:
   return tokenizers.WordTokenizer(WORDS)
 
 
-def policy(scale: float = 1.0) -> policies.Policy:
-  """A softmax over seven numbers; `scale` 0 starts it uniform."""
+def policy() -> policies.Policy:
+  """A softmax over seven numbers; `init` starts it uniform."""
 
   def init(key):
-    return {"table": scale * jax.random.normal(key, (WIDTH, VOCAB))}
+    del key
+    return {"table": jnp.zeros((WIDTH, VOCAB))}
 
   def features(own, seen, visible):
     share = visible / visible.sum(-1, keepdims=True)
@@ -86,7 +87,22 @@ def value(own_network: bool = False) -> policies.Value:
   return policies.Value(init, apply, axes={"weight": (None,), "bias": ()})
 
 
-# A decoder that is small, and whose distributions are far from uniform.
+def params(model: policies.Policy, seed: int = 0) -> Any:
+  """Parameters from NumPy's generator: compiling an `init` takes seconds.
+
+  Large enough for distributions that are far from uniform.
+  """
+  rng = np.random.default_rng(seed)
+  shapes = jax.eval_shape(model.init, jax.random.key(0))
+
+  def draw(leaf):
+    scale, center = (0.5, 0.0) if len(leaf.shape) > 1 else (0.1, 1.0)
+    values = center + scale * rng.standard_normal(leaf.shape)
+    return jnp.asarray(values, leaf.dtype)
+
+  return jax.tree.map(draw, shapes)
+
+
 DECODER = model_config.DecoderConfig(
   vocab_size=8,
   embed_dim=16,
@@ -95,7 +111,7 @@ DECODER = model_config.DecoderConfig(
   num_kv_heads=2,
   head_dim=8,
   mlp_dim=32,
-  init_std=0.3,
+  layers="unroll",
 )
 
 

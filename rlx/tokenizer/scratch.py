@@ -76,9 +76,13 @@ class WordTokenizer:
   def decode(
     self, ids: Sequence[int], *, skip_special_tokens: bool = True
   ) -> str:
-    """The words of `ids`, with one space between two."""
+    """The words of `ids`, with one space between two.
+
+    Ids beyond the vocabulary, which a larger embedding has, are no words.
+    """
     first = self._num_specials if skip_special_tokens else 0
-    return " ".join(self._vocab[i] for i in ids if i >= first)
+    known = range(first, self.vocab_size)
+    return " ".join(self._vocab[i] for i in ids if i in known)
 
   def chat(
     self, messages: protocol.Messages, add_generation_prompt: bool = True
@@ -142,7 +146,7 @@ class ByteTokenizer:
     for i in ids:
       if 3 <= i < 259:
         pieces.append(i - 3)
-      elif not skip_special_tokens:
+      elif not skip_special_tokens and i in self._names:
         pieces.extend(self._names[i].encode())
     return pieces.decode(errors="replace")
 

@@ -99,16 +99,16 @@ def test_a_token_that_the_reference_finds_impossible_stays_finite():
   assert grad == 0
 
 
-@pytest.mark.parametrize("junk", [jnp.nan, jnp.inf, -jnp.inf, 1e30])
 @pytest.mark.parametrize("name", ["k1", "k2", "k3", "k3+"])
-def test_padding_is_inert(name, junk):
+def test_padding_is_inert(name):
   mask = jnp.array([[True, False, True]])
   new, ref = jax.nn.log_softmax(LOGITS)[None], REFERENCE[None]
 
   def loss(new, ref):
     return divergences.kl_loss(new, ref, mask, name).sum()
 
-  value = jax.value_and_grad(loss, argnums=(0, 1))
-  fill = lambda x: (jnp.where(mask, new, x), jnp.where(mask, ref, x))
-  got, want = value(*fill(junk)), value(*fill(0.0))
-  jax.tree.map(np.testing.assert_array_equal, got, want)
+  grad = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))
+  at = lambda junk: grad(*(jnp.where(mask, x, junk) for x in (new, ref)))
+  want = at(0.0)
+  for junk in (jnp.nan, jnp.inf, -jnp.inf, 1e30):
+    jax.tree.map(np.testing.assert_array_equal, at(junk), want)

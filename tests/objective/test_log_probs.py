@@ -89,7 +89,8 @@ def test_what_stands_behind_a_masked_token_is_inert(kwargs):
 
 
 def test_a_row_with_more_chosen_tokens_than_its_budget_is_not_a_number():
-  log_probs, _ = score(PARAMS, HIDDEN, mask=MASK, max_chosen=3)
+  f = jax.jit(functools.partial(score, mask=MASK, max_chosen=3))
+  log_probs, _ = f(PARAMS, HIDDEN)
   chosen = np.asarray(MASK & FIRST[None])
   rank = np.cumsum(chosen, -1)
   np.testing.assert_array_equal(np.isnan(log_probs), chosen & (rank > 3))
@@ -112,7 +113,8 @@ def test_the_worked_entropy_and_impossible_tokens():
     )
     return jnp.sum(entropy + log_probs), (log_probs, entropy)
 
-  (_, (log_probs, entropy)), grad = jax.value_and_grad(f, has_aux=True)(table)
+  f = jax.jit(jax.value_and_grad(f, has_aux=True))
+  (_, (log_probs, entropy)), grad = f(table)
   np.testing.assert_allclose(entropy, [[0, 0.975328]], atol=1e-6)
   np.testing.assert_allclose(log_probs, [[0, -0.551445]], atol=1e-6)
   assert jnp.isfinite(grad).all()
@@ -122,7 +124,7 @@ def test_the_worked_entropy_and_impossible_tokens():
 def test_the_ratio_is_one_under_the_samplers_temperature():
   drawn = jax.nn.log_softmax(logits(PARAMS, HIDDEN) / 0.7)
   sampler = jnp.take_along_axis(drawn[:, :-1], TOKENS[:, 1:, None], -1)
-  log_probs, _ = score(PARAMS, HIDDEN)
+  log_probs, _ = jax.jit(score)(PARAMS, HIDDEN)
   np.testing.assert_allclose(log_probs[:, 1:], sampler[..., 0], atol=1e-5)
 
 

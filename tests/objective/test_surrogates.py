@@ -142,7 +142,6 @@ def test_a_huge_ratio_is_finite_and_has_no_gradient():
   assert grad == 0
 
 
-@pytest.mark.parametrize("junk", [jnp.nan, jnp.inf, -jnp.inf, 1e30])
 @pytest.mark.parametrize("level", ["token", "step", "sequence"])
 @pytest.mark.parametrize(
   "surrogate",
@@ -152,7 +151,7 @@ def test_a_huge_ratio_is_finite_and_has_no_gradient():
   ],
   ids=["reinforce", "clipped"],
 )
-def test_padding_is_inert(surrogate, level, junk):
+def test_padding_is_inert(surrogate, level):
   rng = np.random.default_rng(0)
   arrays = jnp.asarray(rng.normal(size=(3, 4, 6)), jnp.float32)
   mask = jnp.asarray(rng.random((4, 6)) < 0.5)
@@ -162,7 +161,8 @@ def test_padding_is_inert(surrogate, level, junk):
     ratio = ratios.log_ratio(new, old, mask, level=level, segment=segment)
     return surrogate(ratio, new, advantages, mask).sum()
 
-  value = jax.value_and_grad(loss, argnums=(0, 1, 2))
-  fill = lambda x: [jnp.where(mask, a, x) for a in arrays]
-  got, want = value(*fill(junk)), value(*fill(0.0))
-  jax.tree.map(np.testing.assert_array_equal, got, want)
+  grad = jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2)))
+  at = lambda junk: grad(*(jnp.where(mask, a, junk) for a in arrays))
+  want = at(0.0)
+  for junk in (jnp.nan, jnp.inf, -jnp.inf, 1e30):
+    jax.tree.map(np.testing.assert_array_equal, at(junk), want)

@@ -7,8 +7,9 @@ makes a decoding step's attention three times as fast as [rows, length, K, H].
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Bool, Float
+
+from rlx.models import linear
 
 
 def attend(
@@ -68,9 +69,8 @@ def _core(query, key, value, visible):
 
 
 def _dot(left, right, left_axes, right_axes):
-  return lax.dot_general(
-    *(left, right, ((left_axes, right_axes), ((0, 1), (0, 1)))),
-    preferred_element_type=jnp.float32,
+  return linear.dot(
+    *(left, right, left_axes, right_axes), batch_axes=(0, 1), dtype=jnp.float32
   )
 
 

@@ -109,7 +109,9 @@ class Block(nn.Module):
     """Rotated queries [B C K G H], rotated keys and values [B C K H]."""
     c = self.config
     x = rms_norm(hidden, self.attention_norm, c.norm_eps)
-    parts = linear.read(x, self.qkv.astype(x.dtype))
+    # A matrix: backwards, XLA would copy a weight that is summed over two axes.
+    matrix = self.qkv.reshape(c.embed_dim, -1)
+    parts = linear.read(x, matrix).reshape(*x.shape[:2], *self.qkv.shape[1:])
     if c.qkv_bias:
       parts += self.qkv_bias[None, None].astype(x.dtype)
     group = c.queries_per_kv
@@ -121,16 +123,13 @@ class Block(nn.Module):
     return query, key, parts[..., group + 1, :]
 
   def _merge(self, seen):
-    rows, chunk = seen.shape[:2]
-    weight = self.out.astype(seen.dtype)
-    # As matrices: over two axes at once XLA would copy the weight.
-    flat = seen.reshape(rows, chunk, -1)
-    return linear.write(flat, weight.reshape(weight.shape[0], -1))
+    matrix = self.out.reshape(self.config.embed_dim, -1)  # As in _project.
+    return linear.write(seen.reshape(*seen.shape[:2], -1), matrix)
 
   def _mlp(self, hidden):
     x = rms_norm(hidden, self.mlp_norm, self.config.norm_eps)
-    gated = linear.swiglu(linear.read(x, self.gate_up.astype(x.dtype)))
-    return linear.write(gated, self.down.astype(x.dtype))
+    gated = linear.swiglu(linear.read(x, self.gate_up))
+    return linear.write(gated, self.down)
 
 
 class Decoder(nn.Module):
@@ -223,7 +222,8 @@ class Decoder(nn.Module):
     )
 
   def _embed(self, tokens):
-    return self.embed.astype(jnp.dtype(self.config.dtype))[tokens]
+    # Gathered before it is rounded: the gradient is summed in float32.
+    return self.embed[tokens].astype(self.config.dtype)
 
 
 def layer(params: Any, index: int) -> Any:

@@ -1,8 +1,11 @@
 """Products with weights, and the gate of the MLP, with few passes backwards.
 
-Every weight has the residual width first: [D, *out] where it reads the residual
-stream and [D, *in] where it writes to it. A gradient then is a product that
-transposes the narrow operand (width D) and never the wide one.
+Every weight has the residual width first: [D, *wide] whether it reads the
+residual stream or writes to it. A gradient then is a product that transposes
+its narrow operand (width D) and never the wide one.
+
+Weights come as float32 masters and are rounded here to the dtype of x; their
+gradients are float32, accumulated without rounding.
 """
 
 import jax
@@ -11,12 +14,29 @@ from jax import lax
 from jaxtyping import Array, Float
 
 
+def dot(left, right, left_axes, right_axes, batch_axes=(), dtype=None):
+  """`lax.dot_general`; float32 operands are not rounded on any platform.
+
+  Args:
+    dtype: Of the result and of the accumulation; None: the operands'.
+  """
+  # The default is bfloat16 on a TPU, and TF32 on a GPU.
+  wide = left.dtype == jnp.float32 and right.dtype == jnp.float32
+  return lax.dot_general(
+    left,
+    right,
+    ((left_axes, right_axes), (batch_axes, batch_axes)),
+    precision=lax.Precision.HIGHEST if wide else None,
+    preferred_element_type=dtype,
+  )
+
+
 @jax.custom_vjp
 def read(
   x: Float[Array, "B L D"], weight: Float[Array, "D *F"]
 ) -> Float[Array, "B L *F"]:
   """Σ_d x[…, d] · weight[d, …]."""
-  return lax.dot_general(x, weight, (((2,), (0,)), ((), ())))
+  return dot(x, weight.astype(x.dtype), (2,), (0,))
 
 
 def _read_forward(x, weight):
@@ -25,23 +45,40 @@ def _read_forward(x, weight):
 
 def _read_backward(saved, out):
   x, weight = saved
-  # Derived automatically it is (out · x) transposed, which transposes `out`,
+  to_x = dot(out, weight.astype(x.dtype), *_wide(out, weight))
+  # Derived automatically it is (out · x) transposed: that transposes `out`,
   # several times wider than x, and then the result.
-  wide = tuple(range(2, out.ndim)), tuple(range(1, weight.ndim))
-  to_x = lax.dot_general(out, weight, (wide, ((), ())))
-  to_weight = lax.dot_general(x, out, (((0, 1), (0, 1)), ((), ())))
+  to_weight = dot(x, out, (0, 1), (0, 1), dtype=weight.dtype)
   return to_x, to_weight
 
 
 read.defvjp(_read_forward, _read_backward)
 
 
+@jax.custom_vjp
 def write(
   x: Float[Array, "B L *F"], weight: Float[Array, "D *F"]
 ) -> Float[Array, "B L D"]:
   """Σ_f x[…, f] · weight[d, f], over all axes f."""
-  wide = tuple(range(2, x.ndim)), tuple(range(1, weight.ndim))
-  return lax.dot_general(x, weight, (wide, ((), ())))
+  return dot(x, weight.astype(x.dtype), *_wide(x, weight))
+
+
+def _write_forward(x, weight):
+  return write(x, weight), (x, weight)
+
+
+def _write_backward(saved, out):
+  x, weight = saved
+  to_x = dot(out, weight.astype(x.dtype), (2,), (0,))
+  to_weight = dot(out, x, (0, 1), (0, 1), dtype=weight.dtype)
+  return to_x, to_weight
+
+
+write.defvjp(_write_forward, _write_backward)
+
+
+def _wide(x, weight):
+  return tuple(range(2, x.ndim)), tuple(range(1, weight.ndim))
 
 
 @jax.custom_vjp

@@ -117,10 +117,9 @@ def check(config: experiment.TrainConfig, recipe: recipes.Recipe) -> None:
       "rollout.sampling.temperature=0: a greedy policy has no gradient; "
       "training needs a temperature above 0"
     )
-  demonstrated = hasattr(config.task, "demonstration")
-  if isinstance(config.task, prompts.PromptTask):
-    demonstrated = True  # Rows say themselves if they lack a completion.
-  if config.warm_start and not demonstrated:
+  # Rows say themselves if they lack a completion.
+  demonstrated = prompts.PromptTask | protocol.Demonstrated
+  if config.warm_start and not isinstance(config.task, demonstrated):
     raise ValueError(
       "warm_start: this task has no demonstrations; use `rlx sft` on rows of "
       "your own instead, and train from its export"

@@ -15,7 +15,7 @@ SHOWN_EVERY = 10
 class Demonstrations:
   """Conversations with an environment as rows with `messages`, by index."""
 
-  def __init__(self, task: protocol.Task, num: int, seed: int):
+  def __init__(self, task: protocol.Demonstrated, num: int, seed: int):
     self._task = task
     self._num = num
     self._seed = seed

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import numpy as np
+import jax.numpy as jnp
 
 from rlx import experiment, learner, metrics, train_state
 from rlx.rollout import episodes, refill, summary
@@ -72,7 +72,7 @@ def run(
       return state
     rollout, steps = refill.train_on(config.rollout, played)
     clock = time.perf_counter()
-    state = dataclasses.replace(state, cursor=np.int32(cursor))
+    state = dataclasses.replace(state, cursor=jnp.int32(cursor))
     state, found, batch = trainer.update(state, reference, rollout, steps)
     step += 1
     now = time.perf_counter()

@@ -159,8 +159,16 @@ def _placements(model, value, recipe, optimizer, mesh):
     params,
     transform_non_params=lambda _: whole,
   )
-  rest = jax.tree.map(lambda _: whole, shapes)
-  return dataclasses.replace(rest, params=params, opt_state=opt_state)
+  known = {
+    name: iter(jax.tree.leaves(tree))
+    for name, tree in (("params", params), ("opt_state", opt_state))
+  }
+  # Leaf by leaf, as a state is annotated to hold arrays.
+  flat, structure = jax.tree_util.tree_flatten_with_path(shapes)
+  return structure.unflatten(
+    next(known[path[0].name]) if path[0].name in known else whole
+    for path, _ in flat
+  )
 
 
 def _place(put, everywhere, rollout: batches.Rollout, steps: batches.Steps):

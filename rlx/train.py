@@ -4,6 +4,7 @@ Everything that touches the disk or the terminal is here and in what it calls;
 `loop` and `learner` know neither.
 """
 
+import contextlib
 import pathlib
 import time
 from typing import Any
@@ -177,6 +178,10 @@ class _Run:
 
   # The end.
 
+  def close(self) -> None:
+    if self.writer is not None:
+      self.writer.close()
+
   def _evaluate(self, policy) -> dict[str, evaluate.Evaluation]:
     found = {"sampled": self.evaluator(policy)}
     if self.config.eval.greedy:
@@ -235,8 +240,10 @@ def train(
       run.checkpoints, keep=config.checkpoint.keep
     ) as checkpoints,
     preemption.Preemption() as stop,
+    contextlib.ExitStack() as opened_files,
   ):
     this = _Run(config, parts, run, checkpoints, stop, console)
+    opened_files.callback(this.close)
     report.opening(console, config, parts, run.path)
     state = this.start()
     rollout = config.rollout
@@ -263,8 +270,6 @@ def train(
     if this.last is not None:
       report.episode(console, this.last, config, parts.tokenizer)
     report.closing(console, run.path, config)
-    if this.writer is not None:
-      this.writer.close()
     return summary
 
 

@@ -96,13 +96,14 @@ def params(model: policies.Policy, seed: int = 0) -> Any:
   shapes = jax.eval_shape(model.init, jax.random.key(0))
 
   def draw(leaf):
-    scale, center = (0.5, 0.0) if len(leaf.shape) > 1 else (0.1, 1.0)
+    scale, center = (0.3, 0.0) if len(leaf.shape) > 1 else (0.1, 1.0)
     values = center + scale * rng.standard_normal(leaf.shape)
     return jnp.asarray(values, leaf.dtype)
 
   return jax.tree.map(draw, shapes)
 
 
+# Two layers, every projection, and dimensions that divide over any small mesh.
 DECODER = model_config.DecoderConfig(
   vocab_size=8,
   embed_dim=16,

@@ -59,9 +59,11 @@ class Task(Protocol):
     """
     ...
 
-  def demonstration(self, index: int, seed: int) -> list[tuple[str, str]]:
-    """Returns (observation, action) pairs of an imperfect player.
 
-    Only asked of tasks with a warm start.
-    """
+@runtime_checkable
+class Demonstrated(Protocol):
+  """What a task has, beside, from which a warm start can learn."""
+
+  def demonstration(self, index: int, seed: int) -> list[tuple[str, str]]:
+    """Returns (observation, action) pairs of an imperfect player."""
     ...

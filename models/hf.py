@@ -1,8 +1,8 @@
 """Hugging Face directories to parameters and back.
 
-    config = hf.load_config(directory)
-    params = hf.load_params(directory, config, shardings)
-    hf.save(directory, config, params)
+config = hf.load_config(directory)
+params = hf.load_params(directory, config, shardings)
+hf.save(directory, config, params)
 """
 
 import functools
@@ -73,7 +73,9 @@ def load_params(
     out: dict[str, Any] = {}
     for path, parameter in layout.items():
       place = _follow(shardings, path)
-      parent = functools.reduce(lambda d, k: d.setdefault(k, {}), path[:-1], out)
+      parent = functools.reduce(
+        lambda d, k: d.setdefault(k, {}), path[:-1], out
+      )
       parent[path[-1]] = _read(parameter, tensors, place)
   return out
 
@@ -84,7 +86,7 @@ def _read(
   # Replicas ask for the same slices: read them once.
   parts: dict[str, np.ndarray] = {}
 
-  def part(index: tuple[slice, ...]) -> np.ndarray:
+  def part(index: Any) -> np.ndarray:
     key = str(index)
     if key not in parts:
       parts[key] = parameter.read(tensors, index)
@@ -113,10 +115,10 @@ def _check_tied(
     return
   head, embed = tensors["lm_head.weight"], tensors["model.embed_tokens.weight"]
   shapes = tuple(head.get_shape()), tuple(embed.get_shape())
-  step = 4096
+  starts = range(0, config.vocab_size, 4096)
+  blocks = [slice(i, min(i + 4096, config.vocab_size)) for i in starts]
   if shapes[0] != shapes[1] or any(
-    not np.array_equal(head[i : i + step], embed[i : i + step])
-    for i in range(0, config.vocab_size, step)
+    not np.array_equal(head[rows], embed[rows]) for rows in blocks
   ):
     raise ValueError(
       "config.json says tie_word_embeddings, but lm_head.weight"

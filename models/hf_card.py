@@ -30,7 +30,9 @@ def render(card: Card) -> str:
     if getattr(card, name):
       lines.append(f"{name}: {json.dumps(getattr(card, name))}")
   lines += ["library_name: rlx", "pipeline_tag: text-generation", "tags:"]
-  lines += [f"- {json.dumps(tag)}" for tag in dict.fromkeys(("rlx", *card.tags))]
+  lines += [
+    f"- {json.dumps(tag)}" for tag in dict.fromkeys(("rlx", *card.tags))
+  ]
   if card.datasets:
     lines += ["datasets:", *(f"- {json.dumps(d)}" for d in card.datasets)]
   return "\n".join([*lines, "---", "", card.body.strip(), ""])

@@ -120,7 +120,9 @@ def _refuse_unsupported(found: Mapping[str, Any], architecture: str) -> None:
   }
   if architecture == "LlamaForCausalLM":
     refused["sliding_window"] = found.get("sliding_window")
-  named = [f"{name}={found.get(name)!r}" for name, bad in refused.items() if bad]
+  named = [
+    f"{name}={found.get(name)!r}" for name, bad in refused.items() if bad
+  ]
   if named:
     raise ValueError(
       f"config.json has options that are not supported: {', '.join(named)}"
@@ -181,7 +183,9 @@ def write(
     raise ValueError(
       "qkv_bias and qk_norm are both True; no supported architecture has both"
     )
-  family = "Qwen2" if config.qkv_bias else "Qwen3" if config.qk_norm else "Llama"
+  family = (
+    "Qwen2" if config.qkv_bias else "Qwen3" if config.qk_norm else "Llama"
+  )
   written = {
     "architectures": [f"{family}ForCausalLM"],
     "model_type": family.lower(),

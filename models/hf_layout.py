@@ -132,7 +132,7 @@ def layout(config: config_lib.DecoderConfig) -> dict[Path, Parameter]:
   """Every parameter of a decoder, by its path."""
   c, width = config, (config.embed_dim,)
   table = ((c.vocab_size,), width)
-  out = {
+  out: dict[Path, Parameter] = {
     ("embed",): _whole("model.embed_tokens.weight", table),
     ("final_norm",): _whole("model.norm.weight", (width,)),
   }

@@ -9,26 +9,33 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
 from rlx import policy
+from rlx.models import block, decoder
 from rlx.models import config as config_lib
-from rlx.models import decoder
 
 
-def make_policy(config: config_lib.DecoderConfig) -> policy.Policy:
-  """A decoder's pure functions, axes and vocabulary."""
-  module = decoder.Decoder(config)
+def make_policy(
+  config: config_lib.DecoderConfig,
+  constrain: block.Constrain = block.unconstrained,
+) -> policy.Policy:
+  """A decoder's pure functions, axes and vocabulary.
+
+  Args:
+    constrain: `(activation, logical axes) -> activation`, which fixes its
+      placement on a mesh. Needed for speed where parameters are split, not for
+      correctness: left alone, the partitioner splits the stream by its width
+      wherever the parameters are, and gathers activations in every layer.
+  """
+  module = decoder.Decoder(config, constrain)
 
   def apply(params, tokens, positions, segments):
     return module.apply({"params": params}, tokens, positions, segments)
 
   def logits(params, hidden):
-    return module.apply(
-      {"params": params}, hidden, method=decoder.Decoder.logits
-    )
+    return module.apply({"params": params}, hidden, method="logits")
 
   def extend(params, cache, tokens, positions, window):
     return module.apply(
-      *({"params": params}, cache, tokens, positions, window),
-      method=decoder.Decoder.extend,
+      *({"params": params}, cache, tokens, positions, window), method="extend"
     )
 
   return policy.Policy(
@@ -43,7 +50,10 @@ def make_policy(config: config_lib.DecoderConfig) -> policy.Policy:
 
 
 def make_value(
-  config: config_lib.DecoderConfig, *, own_network: bool = False
+  config: config_lib.DecoderConfig,
+  *,
+  own_network: bool = False,
+  constrain: block.Constrain = block.unconstrained,
 ) -> policy.Value:
   """A state value: a linear head on features, 0 everywhere when fresh.
 
@@ -52,8 +62,9 @@ def make_value(
     own_network: The features are those of a decoder of its own, and the trunk's
       are ignored; else they are the trunk's, through which gradients flow: stop
       them outside if that is not wanted.
+    constrain: As of `make_policy`.
   """
-  features = decoder.Decoder(config) if own_network else None
+  features = decoder.Decoder(config, constrain) if own_network else None
 
   def init(key):
     head = {"weight": jnp.zeros(config.embed_dim), "bias": jnp.zeros(())}
@@ -62,7 +73,7 @@ def make_value(
     return {"head": head, "network": _init(features, key)}
 
   def apply(params, tokens, positions, segments, trunk_hidden):
-    hidden = trunk_hidden
+    hidden: Any = trunk_hidden
     if features is not None:
       own = {"params": params["network"]}
       hidden = features.apply(own, tokens, positions, segments)

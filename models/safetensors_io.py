@@ -35,7 +35,7 @@ def open_directory(
         file = stack.enter_context(
           safetensors.safe_open(str(path), framework="numpy")
         )
-        tensors |= {name: file.get_slice(name) for name in file.keys()}
+        tensors |= {name: file.get_slice(name) for name in sorted(file.keys())}
       except safetensors.SafetensorError as error:
         raise ValueError(f"{path} is not readable: {error}") from None
     yield tensors
@@ -94,7 +94,9 @@ def check(
       if n in kinds and kinds[n] not in _FLOATS
     ],
   }
-  lines = [f"  {kind}: {'; '.join(all_)}" for kind, all_ in complaints.items() if all_]
+  lines = [
+    f"  {kind}: {'; '.join(all_)}" for kind, all_ in complaints.items() if all_
+  ]
   if lines:
     raise ValueError("the tensors do not fit config.json\n" + "\n".join(lines))
 

@@ -16,7 +16,16 @@ from jax.sharding import Mesh
 from jaxtyping import Array
 
 from rlx import batch as batches
-from rlx import metrics, microbatches, policy, programs, sharding, train_state
+from rlx import (
+  ahead,
+  metrics,
+  microbatches,
+  policy,
+  precompile,
+  programs,
+  sharding,
+  train_state,
+)
 from rlx import optimizer as optimizers
 from rlx.recipes import recipe as recipes
 
@@ -31,14 +40,18 @@ class Learner(NamedTuple):
       Metrics are trees of `metrics.Mean` and the like; they and the batch, with
       its advantages, are still on the device.
     placements: tree of shardings of the state.
-    warm_up: `(state, reference) -> None`, compiles every shape that an update
-      can have.
+    prepare: `(reference) -> None`, starts to compile, in threads, what an update
+      on long rows needs, and returns at once. To be called early; the same call
+      again does nothing.
+    warm_up: `(reference) -> None`, compiles every shape that an update can have
+      and returns when it is done. Nothing is computed.
   """
 
   init: Callable[[Array], train_state.TrainState]
   update: Callable[..., tuple[train_state.TrainState, dict[str, Any], Any]]
   placements: Any
-  warm_up: Callable[[train_state.TrainState, Any], None]
+  prepare: Callable[[Any], None]
+  warm_up: Callable[[Any], None]
 
 
 def make_learner(
@@ -51,11 +64,14 @@ def make_learner(
   temperature: float,
   rows: int,
   length: int,
+  turns: int = 1,
   value: policy.Value | None = None,
 ) -> Learner:
   """Returns the learner for batches of `[rows, length]`.
 
   Args:
+    turns: rows of the step table that a sequence has. Only what is compiled
+      ahead depends on it.
     temperature: of the sampler; log-probabilities are computed under it.
     value: ignored where the recipe needs none.
 
@@ -80,12 +96,37 @@ def make_learner(
   shapes = microbatches.sizes(
     length, rows, config.microbatch_tokens, sharding.batch_devices(mesh)
   )
-  update = functools.partial(_update, run, recipe, config, shapes)
+  compiling, begun = ahead.Ahead(), set()
+  every = list(zip(shapes.rows, shapes.lengths, strict=True))
+
+  def update(*args):
+    compiling.wait()
+    return _update(run, recipe, config, shapes, *args)
+
+  def prepare(reference, wanted=every[-1:]):
+    new = [shape for shape in wanted if shape not in begun]
+    if new:
+      precompile.start(
+        *(compiling, run, mesh, new),
+        rows=rows,
+        length=length,
+        turns=turns,
+        reference=reference,
+        scored=_scores_first(recipe, config, reference),
+        rest=not begun,
+      )
+      begun.update(new)
+
+  def warm_up(reference):
+    prepare(reference, every)
+    compiling.wait()
+
   return Learner(
     init=run.init,
     update=update,
-    placements=run.placements,
-    warm_up=functools.partial(_warm_up, run, shapes, rows, length),
+    placements=jax.tree.map(lambda x: x.sharding, run.state),
+    prepare=prepare,
+    warm_up=warm_up,
   )
 
 
@@ -144,18 +185,3 @@ def _join(found: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
   }
   return {**found, **more, **both}
 
-
-def _warm_up(run, shapes, rows, length, state, reference) -> None:
-  """Runs each shape once on a batch that has no loss; the state is kept."""
-  batch = run.empty(rows, length)
-  everyone = run.rows(np.ones(rows, bool))
-  for padded, num in zip(shapes.lengths, shapes.rows, strict=True):
-    micro = microbatches.MicroBatch(np.full(num, rows, np.int32), padded)
-    if reference is not None:
-      batch = run.score(state.params, reference, batch, *run.send(micro))
-    batch = run.weigh(batch, everyone)
-    grads, sums = run.zeros(state.params, batch)
-    _, _, batch = run.accumulate(
-      state.params, grads, sums, batch, *run.send(micro), True
-    )
-  jax.block_until_ready(batch)

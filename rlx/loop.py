@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
+import jax
+import numpy as np
 
 from rlx import experiment, learner, metrics, train_state
 from rlx.rollout import episodes, refill, summary
@@ -62,6 +63,7 @@ def run(
   pending = None
   step, cursor = int(state.step), int(state.cursor)
   started = time.perf_counter()
+  trainer.prepare(reference)  # While the first rollout is compiled and run.
   while step < config.steps:
     played, cursor = refill.collect(
       config.rollout, collect, state.params["policy"], cursor, version=step
@@ -72,7 +74,7 @@ def run(
       return state
     rollout, steps = refill.train_on(config.rollout, played)
     clock = time.perf_counter()
-    state = dataclasses.replace(state, cursor=jnp.int32(cursor))
+    state = dataclasses.replace(state, cursor=_like(cursor, state.cursor))
     state, found, batch = trainer.update(state, reference, rollout, steps)
     step += 1
     now = time.perf_counter()
@@ -86,6 +88,11 @@ def run(
   if pending is not None:
     _settle(config, pending, state, finish, not_finite)
   return state
+
+
+def _like(number: int, array: jax.Array) -> jax.Array:
+  """Returns the number with the dtype and in the place of the array."""
+  return jax.device_put(np.asarray(number, array.dtype), array.sharding)
 
 
 def _settle(config, pending, state, finish, not_finite) -> bool:

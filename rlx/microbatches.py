@@ -38,7 +38,9 @@ def sizes(
   """Returns the shapes for a batch of `rows` rows of at most `length` tokens.
 
   Args:
-    tokens: of one micro-batch, about; 0 for the whole batch in one.
+    tokens: of one micro-batch, at most, but for a row a device; 0 for the whole
+      batch in one. Rows are spread evenly, so that a batch of the longest rows
+      leaves no micro-batch half empty.
     parts: number of devices the rows are split over.
     num_lengths: how many lengths; each is compiled once.
   """
@@ -50,7 +52,9 @@ def sizes(
   def fit(padded: int) -> int:
     if not tokens:
       return whole
-    return min(max(tokens // padded // parts, 1) * parts, whole)
+    most = max(tokens // padded // parts, 1) * parts
+    num = -(-whole // most)
+    return -(-whole // num // parts) * parts
 
   return Sizes(tuple(lengths), tuple(fit(padded) for padded in lengths))
 

@@ -33,15 +33,20 @@ class OptimizerConfig:
   """The whole gradient is scaled down to this norm; 0 turns that off."""
 
   def __post_init__(self):
-    if self.learning_rate <= 0:
-      raise ValueError(f"learning_rate={self.learning_rate}: must be positive")
+    for name in ("learning_rate", "eps"):
+      if not getattr(self, name) > 0:
+        raise ValueError(f"{name}={getattr(self, name)}: must be positive")
+    for name in ("b1", "b2"):
+      if not 0 <= getattr(self, name) < 1:
+        raise ValueError(f"{name}={getattr(self, name)}: must be in [0, 1)")
+    for name in ("warmup_steps", "weight_decay", "max_grad_norm"):
+      if not getattr(self, name) >= 0:
+        raise ValueError(f"{name}={getattr(self, name)}: must be 0 or more")
     if self.decay != "constant" and self.decay_steps <= self.warmup_steps:
       raise ValueError(
         f"decay={self.decay} needs decay_steps > warmup_steps, not "
         f"{self.decay_steps} and {self.warmup_steps}"
       )
-    if self.max_grad_norm < 0:
-      raise ValueError(f"max_grad_norm={self.max_grad_norm}: must be 0 or more")
 
 
 def schedule(config: OptimizerConfig) -> optax.Schedule:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
@@ -46,12 +47,14 @@ class Batch:
 
 
 class Programs(NamedTuple):
-  """See `make_programs`; every function but `place` and `send` is jitted."""
+  """See `make_programs`; every function but `place` and `send` is jitted.
+
+  `state` is the state's shapes, dtypes and placements; nothing is computed.
+  """
 
   init: Callable
-  placements: Any
+  state: Any
   place: Callable
-  empty: Callable
   rows: Callable
   send: Callable
   score: Callable
@@ -79,17 +82,23 @@ def make_programs(
     _forward, model, value, temperature, config.logit_tokens
   )
   loss = functools.partial(_loss, forward, recipe)
-  placements = _placements(model, value, recipe, optimizer, mesh)
+  start = functools.partial(_init, model, value, recipe, optimizer)
+  state = _abstract(start, model, value, optimizer, mesh)
+  placements = jax.tree.map(lambda x: x.sharding, state)
   by_row = sharding.batch_sharding(mesh)
   everywhere = sharding.replicated(mesh)
   # A batch is donated, and what it was made of is the caller's.
   put = functools.partial(jax.device_put, device=by_row, may_alias=False)
-  start = functools.partial(_init, model, value, recipe, optimizer)
+  on_cpu = mesh.devices.flat[0].platform == "cpu"
   return Programs(
-    init=jax.jit(start, out_shardings=placements),
-    placements=placements,
+    # Run once: on a CPU it compiles in half the time without vectorising.
+    init=jax.jit(
+      start,
+      out_shardings=placements,
+      compiler_options={"xla_backend_optimization_level": 1} if on_cpu else None,
+    ),
+    state=state,
     place=functools.partial(_place, put, everywhere),
-    empty=lambda rows, length: jax.tree.map(put, _empty(rows, length)),
     rows=functools.partial(
       jax.device_put, device=sharding.batch_sharding(mesh, 1)
     ),
@@ -98,13 +107,20 @@ def make_programs(
       functools.partial(_score, forward, by_row),
       static_argnames="length",
       donate_argnames="batch",
+      out_shardings=by_row,
     ),
     estimate=jax.jit(
-      functools.partial(_estimate, recipe), donate_argnames="batch"
+      functools.partial(_estimate, recipe),
+      donate_argnames="batch",
+      out_shardings=(by_row, placements.credit, everywhere),
     ),
-    weigh=jax.jit(functools.partial(_weigh, recipe), donate_argnames="batch"),
+    weigh=jax.jit(
+      functools.partial(_weigh, recipe),
+      donate_argnames="batch",
+      out_shardings=by_row,
+    ),
     zeros=jax.jit(
-      functools.partial(_zeros, loss),
+      functools.partial(_zeros, recipe),
       out_shardings=(placements.params, everywhere),
     ),
     accumulate=jax.jit(
@@ -142,9 +158,8 @@ def _init(model, value, recipe, optimizer, key) -> train_state.TrainState:
   )
 
 
-def _placements(model, value, recipe, optimizer, mesh):
-  """Returns the sharding of every leaf: the optimiser's follow the parameters'."""
-  start = functools.partial(_init, model, value, recipe, optimizer)
+def _abstract(start, model, value, optimizer, mesh):
+  """Returns what each leaf is, and where: the optimiser's as the parameters'."""
   shapes = jax.eval_shape(start, jax.random.key(0))
   axes = {"policy": model.axes}
   if value is not None:
@@ -165,37 +180,44 @@ def _placements(model, value, recipe, optimizer, mesh):
   }
   # Leaf by leaf, as a state is annotated to hold arrays.
   flat, structure = jax.tree_util.tree_flatten_with_path(shapes)
+  at = lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place)
   return structure.unflatten(
-    next(known[path[0].name]) if path[0].name in known else whole
-    for path, _ in flat
+    at(x, next(known[path[0].name]) if path[0].name in known else whole)
+    for path, x in flat
   )
 
 
 def _place(put, everywhere, rollout: batches.Rollout, steps: batches.Steps):
   """Puts a batch on the mesh; what is not known yet is 0."""
-  batch = dataclasses.replace(
-    _empty(*rollout.tokens.shape),
-    rollout=rollout,
-    old_log_probs=rollout.raw_log_probs,
+  unknown = lambda: put(np.zeros(rollout.tokens.shape, np.float32))
+  batch = Batch(
+    rollout=jax.tree.map(put, rollout),
+    old_log_probs=put(rollout.raw_log_probs),
+    ref_log_probs=unknown(),
+    old_values=unknown(),
+    advantages=unknown(),
+    returns=unknown(),
+    weights=unknown(),
   )
   table = jax.tree.map(lambda x: jax.device_put(x, everywhere), steps)
-  return jax.tree.map(put, batch), table
+  return batch, table
 
 
-def _empty(rows: int, length: int) -> Batch:
-  floats = lambda: jnp.zeros((rows, length), jnp.float32)
-  ints = lambda: jnp.zeros((rows, length), jnp.int32)
+def blank(rows: int, length: int) -> Batch:
+  """Returns a batch without a token, for its shapes."""
+  floats = jnp.zeros((rows, length), jnp.float32)
+  ints, none = floats.astype(jnp.int32), floats.astype(bool)
   rollout = batches.Rollout(
-    tokens=ints(),
-    valid=ints().astype(bool),
-    mask=ints().astype(bool),
-    log_probs=floats(),
-    raw_log_probs=floats(),
-    segment=ints() - 1,
-    version=ints(),
+    tokens=ints,
+    valid=none,
+    mask=none,
+    log_probs=floats,
+    raw_log_probs=floats,
+    segment=ints,
+    version=ints,
   )
   names = [f.name for f in dataclasses.fields(Batch) if f.name != "rollout"]
-  return Batch(rollout=rollout, **{name: floats() for name in names})
+  return Batch(rollout=rollout, **{name: floats for name in names})
 
 
 def _cut(by_row, batch: Batch, rows: Int[Array, " N"], length: int) -> Batch:
@@ -316,8 +338,11 @@ def _loss(forward, recipe, params, part: Batch, fresh):
   return total, (found, now)
 
 
-def _zeros(loss, params, batch):
+def _zeros(recipe, params, batch):
   """Returns empty sums: gradients, and the metrics' halves."""
+  # Which metrics there are does not depend on the model: it is not traced.
+  blank = lambda params, part: (part.advantages,) * 3
+  loss = functools.partial(_loss, blank, recipe)
   _, (found, _) = jax.eval_shape(loss, params, batch, jnp.bool_(True))
   return jax.tree.map(jnp.zeros_like, params), metrics.empty(found)
 

@@ -46,6 +46,9 @@ def make_sft(
   `init(params) -> opt_state`; `update(params, opt_state, batch) -> (params,
   opt_state, metrics)` with both donated. Metrics: `loss` in nats a token,
   `num_tokens` learnt, `grad_norm`.
+
+  Args:
+    microbatch_tokens: that go through the model at once; 0 for the whole batch.
   """
   loss = functools.partial(_loss, model, logit_tokens)
   params_at = sharding.shardings(model.axes, mesh)
@@ -97,6 +100,7 @@ def _update(loss, optimizer, mesh, microbatch_tokens, params, opt_state, batch):
   rows, length = batch.tokens.shape
   parts = sharding.batch_devices(mesh)
   fit = max(microbatch_tokens // length // parts, 1) * parts
+  fit = fit if microbatch_tokens else rows
   num = next(
     n for n in range(-(-rows // fit), rows + 1) if rows % (n * parts) == 0
   )

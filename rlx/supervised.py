@@ -122,7 +122,7 @@ def run(
       metrics.Writer(opened.path, resume_from=step or None) as writer,
       console.phase("sft", config.steps, step) as phase,
     ):
-      before = None
+      before, ends = None, False
       updates = sft.train(
         trainer,
         state["params"],
@@ -130,7 +130,7 @@ def run(
         batches_from(cursor),
         mesh=mesh,
       )
-      while step < config.steps and not stop.requested:
+      while step < config.steps and not ends:
         params, opt_state, found, cursor = next(updates)
         step += 1
         if before is not None:

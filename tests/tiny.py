@@ -2,8 +2,9 @@
 
 The vocabulary has seven tokens: padding, the end of a turn, the three markers
 of roles, and two words, `l` and `r`. The policy is a softmax over seven numbers
-that are linear in the last token and in the mean of all tokens so far, so that
-it has a history to cache. Everything compiles in an instant.
+that are linear in the last token, in the mean of all tokens so far, and in the
+cosine of the position, so that it has a history to cache and a place to know.
+Everything compiles in an instant.
 """
 
 import dataclasses
@@ -13,17 +14,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rlx import learner, recipes, sharding, train_state
+from rlx import optimizer as optimizers
 from rlx import policy as policies
-from rlx import sharding
 from rlx import tokenizer as tokenizers
 from rlx.models import config as model_config
 from rlx.models import policy as model_policy
-from rlx.rollout import engine, episodes, sampling
+from rlx.rollout import engine, episodes, record, sampling
 
 WORDS = ("l", "r")
 VOCAB = 7
 END, LEFT, RIGHT = 1, 5, 6
-WIDTH = 2 * VOCAB  # Features: the last token, and the mean of all so far.
+WIDTH = 2 * VOCAB + 1  # Features: last token, mean of all so far, position.
 
 
 def tokenizer() -> tokenizers.WordTokenizer:
@@ -37,26 +39,28 @@ def policy() -> policies.Policy:
     del key
     return {"table": jnp.zeros((WIDTH, VOCAB))}
 
-  def features(own, seen, visible):
+  def features(own, seen, visible, positions):
     share = visible / visible.sum(-1, keepdims=True)
-    return jnp.concatenate([own, jnp.einsum("bcs,bsv->bcv", share, seen)], -1)
+    mean = jnp.einsum("bcs,bsv->bcv", share, seen)
+    return jnp.concatenate([own, mean, jnp.cos(positions)[..., None]], -1)
 
   def apply(params, tokens, positions, segments):
-    del params, positions
+    del params
     own = jax.nn.one_hot(tokens, VOCAB)
     index = jnp.arange(tokens.shape[1])
     past = index[:, None] >= index[None]
     same = segments[:, :, None] == segments[:, None]
-    return features(own, own, (past[None] & same).astype(jnp.float32))
+    visible = (past[None] & same).astype(jnp.float32)
+    return features(own, own, visible, positions)
 
   def extend(params, cache, tokens, positions, window):
     del params
     own = jax.nn.one_hot(tokens, VOCAB)
     rows = jnp.arange(tokens.shape[0])[:, None]
     cache = cache.at[rows, positions].set(own, mode="drop")
-    visible = jnp.arange(window)[None, None] <= positions[..., None]
-    seen = features(own, cache[:, :window], visible.astype(jnp.float32))
-    return seen, cache
+    past = jnp.arange(window)[None, None] <= positions[..., None]
+    visible = past.astype(jnp.float32)
+    return features(own, cache[:, :window], visible, positions), cache
 
   return policies.Policy(
     init=init,
@@ -92,8 +96,11 @@ def params(model: policies.Policy, seed: int = 0) -> Any:
 
   Large enough for distributions that are far from uniform.
   """
+  return params_like(jax.eval_shape(model.init, jax.random.key(0)), seed)
+
+
+def params_like(shapes: Any, seed: int) -> Any:
   rng = np.random.default_rng(seed)
-  shapes = jax.eval_shape(model.init, jax.random.key(0))
 
   def draw(leaf):
     scale, center = (0.3, 0.0) if len(leaf.shape) > 1 else (0.1, 1.0)
@@ -218,3 +225,72 @@ def play(
 def host(tree: Any) -> Any:
   """A tree of NumPy copies that no donation takes away."""
   return jax.tree.map(np.array, tree)
+
+
+def batch(
+  rows: int = 16, length: int = 64, turns: int = 3, seed: int = 0
+) -> record.Record:
+  """Ragged conversations of random tokens, in groups of four, with rewards.
+
+  The log-probabilities are not of any policy.
+  """
+  rng = np.random.default_rng(seed)
+  log = record.Record.empty(
+    np.arange(rows) // 4, np.arange(rows) % 4, length=length, turns=turns, version=0
+  )
+  most = (length - 4) // (2 * turns)
+  for row in range(rows):
+    at = np.array([row])
+    # Half of the rows are short, so that they are padded to another length.
+    longest = most if row % 2 else most // 4
+    log.observe(at, [rng.integers(2, VOCAB, 4).tolist()])
+    for turn in range(int(rng.integers(1, turns + 1))):
+      if turn:
+        said = rng.integers(2, VOCAB, int(rng.integers(1, longest + 1)))
+        log.observe(at, [said.tolist()])
+      num = int(rng.integers(1, longest + 1))
+      chosen = rng.integers(1, VOCAB, (1, num))
+      guess = -rng.uniform(0.5, 3.0, (1, num))
+      log.act(at, chosen, guess, guess, np.array([num]))
+      state = int(rng.integers(3))
+      log.pay(row, float(rng.integers(-1, 3)), state, num, state)
+  return log
+
+
+def make_learner(
+  model: policies.Policy,
+  recipe: recipes.Recipe,
+  log: record.Record,
+  *,
+  mesh: Any = None,
+  value: policies.Value | None = None,
+  optimizer: optimizers.OptimizerConfig | None = None,
+  temperature: float = 1.0,
+  **config: Any,
+) -> learner.Learner:
+  """A learner for batches of the shape of `log`.
+
+  With the large `eps`, an update is a smooth function of its gradient.
+  """
+  return learner.make_learner(
+    model,
+    recipe,
+    optimizer or optimizers.OptimizerConfig(learning_rate=0.1, eps=1.0),
+    train_state.LearnerConfig(**config),
+    mesh=one_device() if mesh is None else mesh,
+    temperature=temperature,
+    rows=len(log.tokens),
+    length=log.tokens.shape[1],
+    value=value,
+  )
+
+
+def start(made: learner.Learner, seed: int = 0) -> train_state.TrainState:
+  """A state whose policy is far from uniform."""
+  state = made.init(jax.random.key(seed))
+  drawn = jax.tree.map(
+    lambda x, place: jax.device_put(x, place),
+    params_like(state.params["policy"], seed),
+    made.placements.params["policy"],
+  )
+  return dataclasses.replace(state, params={**state.params, "policy": drawn})

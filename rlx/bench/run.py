@@ -89,7 +89,9 @@ def build(workload: workloads.Workload, steps: int) -> Built:
     temperature=workload.temperature,
     rows=workload.rows,
     length=compiled.shape.length,
+    turns=workload.turns,
   )
+  trainer.prepare(None)  # While the parameters are made.
   state = trainer.init(jax.random.key(config.seed))
   size = sum(x.size for x in jax.tree.leaves(state.params["policy"]))
   return Built(config, trainer, collect, state, size)
@@ -110,7 +112,7 @@ def _loop(workload, steps, built: Built, clock: Clock) -> None:
     clock.train.append(time.perf_counter() - began)
     clock.ends.append(time.time())
     clock.cpu.append(measure.cpu_seconds())
-    clock.tokens.append(int(np.sum(rollout.valid)))
+    clock.tokens.append(int(np.asarray(rollout.valid).sum()))
     return out
 
   loop.run(

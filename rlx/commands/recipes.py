@@ -45,22 +45,10 @@ def main(args: list[str]) -> int:
       print()
       print(inspect.getdoc(f))
     return 0
-  from rlx.view import console
-
-  rows = [recipes.summary(f()) for f in known.values()]
-  console.Console().table(
-    "recipes",
-    ["name", "formula", "evidence", "verbs", "confidence", "source"],
-    [
-      [
-        x["name"],
-        x["formula"],
-        ", ".join(x["evidence"]),
-        ", ".join(x["verbs"]),
-        x["confidence"],
-        x["source"],
-      ]
-      for x in rows
-    ],
-  )
+  for x in (recipes.summary(f()) for f in known.values()):
+    evidence = f"; evidence: {', '.join(x['evidence'])}" * bool(x["evidence"])
+    print(f"{x['name']:20} {x['formula']}")
+    print(f"{'':20} {x['source']} [{x['confidence']}]")
+    print(f"{'':20} verbs: {', '.join(x['verbs'])}{evidence}")
+  print("\n`rlx recipes NAME` explains one; `--recipe.FIELD` changes it in a run.")
   return 0

@@ -55,7 +55,11 @@ def main(args: list[str]) -> int:
   workdir, rest = arguments.take(rest, "--workdir")
   quiet, rest = arguments.take_flag(rest, "--quiet")
   chosen = config.override(
-    config.load(name), rest, ALIASES, prog=f"rlx train {name}"
+    config.load(name),
+    rest,
+    ALIASES,
+    prog=f"rlx train {name}",
+    description=config.load_module(name).__doc__,
   )
   if not isinstance(chosen, experiment.TrainConfig):
     raise ValueError(

@@ -2,15 +2,13 @@
 
 from rlx.objective.log_probs import token_log_probs
 from rlx.objective.objective import (
-  Clip,
   Objective,
-  Terms,
   TokenInputs,
-  ValueTerm,
   clipped,
   make,
   reinforce,
 )
+from rlx.objective.settings import Clip, Terms, ValueTerm
 
 __all__ = [
   "Clip",

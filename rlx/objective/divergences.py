@@ -27,8 +27,8 @@ def kl(
       d = log_probs - ref_log_probs
       k1 = d        k2 = d^2 / 2        k3 = exp(-d) - 1 + d
 
-  k1 and k3 are unbiased under the policy, k3 is never negative, k2 is biased and
-  of low variance. In k3, -d is limited to [-20, 20].
+  k1 and k3 are unbiased under the policy, k3 is never negative, k2 is biased
+  and of low variance. In k3, -d is limited to [-20, 20].
 
   Source: Schulman 2020, "Approximating KL divergence" (joschu.net).
   """

@@ -1,9 +1,8 @@
 """Objective: per-token losses put together, with one reduction."""
 
-import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +14,7 @@ from rlx.objective import (
   importance,
   ratios,
   reductions,
+  settings,
   surrogates,
   values,
 )
@@ -65,84 +65,10 @@ class Objective(NamedTuple):
   needs_value: bool = False
 
 
-@dataclasses.dataclass(frozen=True)
-class Clip:
-  """How far the ratio may move.
-
-  Attributes:
-    epsilon_low: the ratio is clipped below 1 - epsilon_low,
-    epsilon_high: and above 1 + epsilon_high.
-    dual_clip: bound of the loss where the advantage is negative, as a multiple
-      of it; 3 is usual. None for no bound.
-    ratio_level: whether each token, step or sequence has a ratio.
-  """
-
-  epsilon_low: float = 0.2
-  epsilon_high: float = 0.2
-  dual_clip: float | None = None
-  ratio_level: Literal["token", "step", "sequence"] = "token"
-
-  def __post_init__(self):
-    if not 0 <= self.epsilon_low <= 1:
-      raise ValueError(f"epsilon_low={self.epsilon_low} is not in [0, 1]")
-    if self.epsilon_high < 0:
-      raise ValueError(f"epsilon_high={self.epsilon_high} is negative")
-    if self.dual_clip is not None and self.dual_clip <= 1:
-      raise ValueError(f"dual_clip={self.dual_clip} must be above 1")
-
-
-@dataclasses.dataclass(frozen=True)
-class Terms:
-  """What stands beside the surrogate, and how tokens are reduced.
-
-  Attributes:
-    reduction: how losses per token become one number.
-    reduction_length: the constant of "seq-mean-token-sum-norm".
-    kl_coef: weight of the divergence from the reference; 0 needs no reference.
-    kl_gradient: which estimator is differentiated, see `divergences.kl_loss`.
-    kl_off_policy: weigh the divergence by the ratio, for tokens that an older
-      policy sampled.
-    entropy_coef: weight of the entropy bonus.
-    importance_cap: bound of the truncated importance weights that correct the
-      sampler's mismatch; None for no such weights.
-    importance_level: whether each token or each sequence has such a weight.
-  """
-
-  reduction: reductions.Reduction = "token-mean"
-  reduction_length: int | None = None
-  kl_coef: float = 0.0
-  kl_gradient: Literal["k1", "k2", "k3", "k3+"] = "k3"
-  kl_off_policy: bool = False
-  entropy_coef: float = 0.0
-  importance_cap: float | None = None
-  importance_level: Literal["token", "sequence"] = "token"
-
-  def __post_init__(self):
-    norm = reductions.canonical(self.reduction) == "seq-mean-token-sum-norm"
-    if norm and not (self.reduction_length or 0) > 0:
-      raise ValueError(
-        f"reduction={self.reduction!r} needs a reduction_length, as the longest"
-        f" answer allowed; it is {self.reduction_length}"
-      )
-    if self.importance_cap is not None and self.importance_cap <= 0:
-      raise ValueError(f"importance_cap={self.importance_cap} is not positive")
-
-
-@dataclasses.dataclass(frozen=True)
-class ValueTerm:
-  """The loss of a value function beside the policy's.
-
-  Attributes:
-    coef: its weight.
-    clip: half-width of the range around the old values; None for no clip.
-  """
-
-  coef: float = 0.5
-  clip: float | None = 0.5
-
-
 def clipped(
-  clip: Clip, terms: Terms, value: ValueTerm | None = None
+  clip: settings.Clip,
+  terms: settings.Terms,
+  value: settings.ValueTerm | None = None,
 ) -> Objective:
   """The clipped surrogate with the terms beside it."""
   surrogate = functools.partial(
@@ -154,17 +80,17 @@ def clipped(
   return make(surrogate, terms, clip=clip, value=value)
 
 
-def reinforce(terms: Terms) -> Objective:
+def reinforce(terms: settings.Terms) -> Objective:
   """The plain policy gradient, without a ratio, with the terms beside it."""
   return make(surrogates.reinforce, terms)
 
 
 def make(
   surrogate: surrogates.Surrogate,
-  terms: Terms,
+  terms: settings.Terms,
   *,
-  clip: Clip | None = None,
-  value: ValueTerm | None = None,
+  clip: settings.Clip | None = None,
+  value: settings.ValueTerm | None = None,
 ) -> Objective:
   """An objective from any surrogate.
 
@@ -214,7 +140,7 @@ def make(
 
 
 def _weights(
-  terms: Terms,
+  terms: settings.Terms,
   mask: Bool[Array, "B L"],
   sequence: Int[Array, " B"] | None = None,
 ) -> Float[Array, "B L"]:
@@ -263,6 +189,9 @@ def _measure(inputs, old, ratio, clip) -> Metrics:
     gap = divergences.kl(inputs.sampler_log_probs, old, mask)
     out["mismatch_kl/mean"] = mean(gap)
     out["mismatch_kl/max"] = metrics.maximum(gap, mask)
+    # In nats: what is too small for a divergence to show.
+    apart = jnp.abs(inputs.sampler_log_probs - old)
+    out["mismatch/log_prob_max"] = metrics.maximum(apart, mask)
   if inputs.values is not None:
     out["value/mean"] = mean(inputs.values)
   return out
@@ -285,7 +214,9 @@ def _clip_ratios(ratio, advantages, mask, clip) -> Metrics:
   return out
 
 
-def _check(inputs: TokenInputs, terms: Terms, value: ValueTerm | None) -> None:
+def _check(
+  inputs: TokenInputs, terms: settings.Terms, value: settings.ValueTerm | None
+) -> None:
   """Raises a ValueError that names what is missing and why it is needed."""
   needed: list[tuple[bool, str, str]] = [
     (terms.kl_coef != 0, "ref_log_probs", f"kl_coef={terms.kl_coef}"),

@@ -1,4 +1,4 @@
-"""Answers that were cut off or came close: a penalty, or no part in the loss."""
+"""Answers that were cut off or nearly: a penalty, or no part in the loss."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int

@@ -24,8 +24,8 @@ def log_ratio(
 ) -> Float[Array, "B L"]:
   """Log of the importance ratio of each token, 0 where `mask` is False.
 
-      "token":            d = log_probs - old_log_probs
-      "step", "sequence": sg(mean of d over the segment) + log_probs - sg(log_probs)
+      "token":  d = log_probs - old_log_probs
+      others:   sg(mean of d over the segment) + log_probs - sg(log_probs)
 
   The second is the geometric mean of the segment's ratios in its token form,
   sg(s) * pi / sg(pi): every token has the value of the segment and the gradient

@@ -14,8 +14,8 @@ def grpo(
 
       A_i = (R_i - mean R) / (std R + 1e-6)
 
-  The mean includes the sample itself, which shrinks the gradient by (n - 1) / n;
-  `rloo` has the one without.
+  The mean includes the sample itself, which shrinks the gradient by
+  (n - 1) / n; `rloo` has the one without.
 
   Args:
     scale: divide by the standard deviation of the group (with n - 1).

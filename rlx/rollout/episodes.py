@@ -1,6 +1,7 @@
 """Many episodes at once: all that are alive advance together, turn by turn."""
 
 import logging
+import math
 import time
 import types
 from collections.abc import Callable, Mapping, Sequence
@@ -61,12 +62,13 @@ def play(
     version: update count of `params`.
 
   The cache stays between turns: each turn appends what the environment said.
-  An episode whose environment raises leaves the loss and every statistic, and
-  is counted; its group goes on.
+  An episode whose environment raises, or pays what is no finite number, leaves
+  the loss and every statistic, and is counted; its group goes on.
 
   Raises:
     ValueError: a first observation has more tokens than the engine was made
-      for.
+      for, or members of a group begin with different ones.
+    RuntimeError: the environments of all episodes failed.
   """
   shape = engine.shape
   game = _Game.start(engine, tokenizer, make, prompt_ids, indices, version)
@@ -134,17 +136,32 @@ class _Game:
       turns=shape.turns,
       version=version,
     )
-    episodes = [make(index) for index in indices for _ in range(group)]
-    ids: list[int] = []
-    game = cls(shape, tokenizer, episodes, log)
-    for row, episode in enumerate(episodes):
-      text, info = episode.reset(seed=int(prompt_ids[row // group]))
-      game.state[row] = info.get("state_key", text)
-      if row % group == 0:
-        ids = tokenizer.chat([{"role": "user", "content": text}])
-        _check_prompt(ids, shape, indices[row // group])
-      log.observe(np.array([row]), [ids])
+    game = cls(shape, tokenizer, [None] * shape.rows, log)
+    for place, (prompt, index) in enumerate(
+      zip(prompt_ids, indices, strict=True)
+    ):
+      rows = range(place * group, (place + 1) * group)
+      game._start_group(rows, lambda index=index: make(index), int(prompt), index)
     return game
+
+  def _start_group(self, rows, make, seed: int, index: int) -> None:
+    """Starts the members of a group: what they are shown first is one prompt."""
+    texts: list[str] = []
+    for row in rows:
+      try:
+        self.episodes[row] = make()
+        text, info = self.episodes[row].reset(seed=seed)
+        self.state[row] = info.get("state_key", text)
+        texts.append(text)
+      except Exception:  # Whatever an environment raises costs only its episode.
+        self._fail(row)
+    # Something is computed even for a group that has nobody to play it.
+    ids = [self.tokenizer.pad_id]
+    if texts:
+      _check_same(texts, index)
+      ids = self.tokenizer.chat([{"role": "user", "content": texts[0]}])
+      _check_prompt(ids, self.shape, index)
+    self.record.observe(np.array(rows), [ids] * len(rows))
 
   def prompt_tokens(self) -> np.ndarray:
     group = self.shape.num_samples
@@ -187,30 +204,62 @@ class _Game:
     text = self.tokenizer.decode(ids[:-1] if stopped else ids)
     try:
       shown, reward, terminated, truncated, info = self.episodes[row].step(text)
+      reward = _finite(reward)
     except Exception:  # Whatever an environment raises costs only its episode.
-      _LOG.warning("episode %d: the environment raised", row, exc_info=True)
-      self._end(row, "environment_error")
-      self.record.drop(row)
+      self._fail(row)
       return
+    log = self.record
     next_state = info.get("state_key", shown)
-    self.record.pay(row, float(reward), self.state[row], text, next_state)
+    log.pay(row, reward, self.state[row], text, next_state)
     self.state[row] = next_state
     self.parse_errors[row] += bool(info.get("parse_error", False))
+    self.success[row] = bool(info.get("success", log.reward[row].sum() > 0))
     if terminated or truncated:
-      self.success[row] = bool(
-        info.get("success", self.record.reward[row].sum() > 0)
-      )
       self._end(row, "completed" if terminated else "truncated")
-      return
+    elif log.turns[row] == self.shape.turns:
+      self._end(row, "max_turns")
+    else:
+      self._say(row, shown, stopped)
+
+  def _say(self, row: int, shown: str, stopped: bool) -> None:
     # Where the policy did not close its turn itself, it is closed for it.
     closing = [] if stopped else [self.tokenizer.stop_ids[0]]
     self.said[row] = closing + self.tokenizer.turn(shown)
     if len(self.said[row]) > self.shape.turn_tokens:
       self._end(row, "context_overflow")
 
+  def _fail(self, row: int) -> None:
+    """Takes an episode out while its environment's exception is handled."""
+    _LOG.warning("episode %d: the environment raised", row, exc_info=True)
+    self._end(row, "environment_error")
+    self.success[row] = False
+    self.record.drop(row)
+    if all(stop == "environment_error" for stop in self.stop):
+      raise RuntimeError(
+        f"the environments of all {len(self.stop)} episodes of a batch failed; "
+        "the last one's error is above"
+      )
+
   def _end(self, row: int, reason: str) -> None:
     self.live[row] = False
     self.stop[row] = reason
+
+
+def _finite(reward: Any) -> float:
+  number = float(reward)
+  if not math.isfinite(number):
+    raise ValueError(f"reward={reward}: must be a finite number")
+  return number
+
+
+def _check_same(texts: list[str], index: int) -> None:
+  """Refuses a group whose members would not share a prompt."""
+  other = next((text for text in texts if text != texts[0]), None)
+  if other is not None:
+    raise ValueError(
+      f"episode {index}: members of its group start apart, with {texts[0]!r} "
+      f"and {other!r}; one index and seed must give one first observation"
+    )
 
 
 def _check_prompt(ids: list[int], shape: engines.Shape, index: int) -> None:

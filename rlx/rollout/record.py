@@ -173,6 +173,28 @@ class Record:
 
 
 def key(value: Hashable) -> int:
-  """Returns a 31-bit hash of a key, the same in every process and run."""
-  digest = hashlib.blake2b(repr(value).encode(), digest_size=4).digest()
+  """Returns a 31-bit hash of a key, the same in every process and run.
+
+  Keys are numbers, strings, and tuples and frozensets of such, or whatever else
+  has a `repr` that tells equal from different.
+
+  Raises:
+    ValueError: a key whose `repr` is its address in memory.
+  """
+  digest = hashlib.blake2b(_text(value).encode(), digest_size=4).digest()
   return int.from_bytes(digest, "little") & 0x7FFFFFFF
+
+
+def _text(value: Hashable) -> str:
+  if isinstance(value, tuple):
+    return f"({', '.join(map(_text, value))})"
+  if isinstance(value, frozenset):  # Its own order differs between processes.
+    return f"{{{', '.join(sorted(map(_text, value)))}}}"
+  if isinstance(value, np.generic):
+    value = value.item()
+  if type(value).__repr__ is object.__repr__:
+    raise ValueError(
+      f"{value!r} cannot be a key of a state or action: it is told by its "
+      "address only; use a string, a number, or a tuple of such"
+    )
+  return repr(value)

@@ -13,20 +13,20 @@ def measure(played: episodes.Played, group_size: int) -> dict[str, float]:
   """Returns the metrics of what was sampled, before any filtering.
 
   `reward` is the mean outcome; `reward_std` the mean spread within groups;
-  lengths are in tokens that the policy chose.
+  lengths are in tokens that the policy chose. Episodes whose environment failed
+  are in `num_tokens` and `stop/environment_error`, and in nothing else.
   """
   log = played.record
-  outcome = log.outcome()
-  spread = outcome.reshape(-1, group_size).std(1)
-  chosen = log.mask.sum(1)
-  turns = log.turns
-  ended = np.array([stop in ("completed", "stop") for stop in played.stop])
-  paid = np.arange(log.reward.shape[1])[None] < turns[:, None]
+  outcome = _outcomes(played, group_size)
+  kept = log.turns > 0
+  chosen, turns = log.mask.sum(1)[kept], log.turns[kept]
+  ended = np.array([stop in ("completed", "stop") for stop in played.stop])[kept]
+  paid = np.arange(log.reward.shape[1])[None] < log.turns[:, None]
   out = {
     "reward": outcome.mean(),
-    "reward_std": spread.mean(),
-    "success": played.success.mean(),
-    "frac_reward_zero_std": (spread < SPREAD).mean(),
+    "reward_std": outcome.std(1).mean(),
+    "success": played.success[kept].mean(),
+    "frac_reward_zero_std": dead_groups(played, group_size).mean(),
     "completions/mean_length": chosen.mean(),
     "completions/min_length": chosen.min(),
     "completions/max_length": chosen.max(),
@@ -36,9 +36,9 @@ def measure(played: episodes.Played, group_size: int) -> dict[str, float]:
     ),
     "num_tokens": log.length.sum(),
     "step/num_steps": turns.mean(),
-    "step/step_length": chosen.sum() / max(turns.sum(), 1),
-    "step/reward": log.reward[paid].mean() if paid.any() else 0.0,
-    "parse_errors": played.parse_errors.sum() / max(turns.sum(), 1),
+    "step/step_length": chosen.sum() / turns.sum(),
+    "step/reward": log.reward[paid].mean(),
+    "parse_errors": played.parse_errors[kept].sum() / turns.sum(),
     **played.rewards,
   }
   for reason, count in collections.Counter(played.stop).items():
@@ -48,5 +48,13 @@ def measure(played: episodes.Played, group_size: int) -> dict[str, float]:
 
 def dead_groups(played: episodes.Played, group_size: int) -> np.ndarray:
   """Returns bool [P]: groups whose outcomes are equal, without signal."""
-  outcome = played.record.outcome().reshape(-1, group_size)
-  return np.ptp(outcome, axis=1) < SPREAD
+  outcome = _outcomes(played, group_size)
+  spread = outcome.max(1) - outcome.min(1)
+  return np.ma.filled(spread, 0.0) < SPREAD
+
+
+def _outcomes(played: episodes.Played, group_size: int) -> np.ma.MaskedArray:
+  """Outcomes [P G], without those of episodes whose environment failed."""
+  log = played.record
+  found = np.ma.array(log.outcome(), mask=log.turns == 0)
+  return found.reshape(-1, group_size)

@@ -1,7 +1,6 @@
 """Identities between methods, on random ragged tables."""
 
 import dataclasses
-from typing import Any
 
 import hypothesis
 import hypothesis.strategies as st
@@ -9,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rlx import credit
+from rlx import batch, credit
 
 SIZE = 16
 settings = hypothesis.settings(max_examples=15, deadline=None)
@@ -19,7 +18,7 @@ BY = ("prompt",)
 seeds = hypothesis.given(st.integers(0, 2**32 - 1))
 
 
-def ragged(seed: int) -> Any:
+def ragged(seed: int) -> batch.Steps:
   """Rows of ragged trajectories of a few prompts, with padding anywhere."""
   rng = np.random.default_rng(seed)
   trajectory = np.sort(rng.integers(0, rng.integers(1, 9), SIZE))
@@ -219,7 +218,7 @@ def test_a_million_sums_are_still_exact_enough():
   rng = np.random.default_rng(0)
   x = rng.normal(3.0, 0.5, 2**17).astype(np.float32)
   rows = np.zeros(len(x), np.int32)
-  table: Any = jax.tree.map(
+  table = jax.tree.map(
     lambda column: jnp.resize(column, (len(x),)),
     credit.step_table(trajectory=[0], reward=[0.0]),
   )

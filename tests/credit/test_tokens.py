@@ -31,7 +31,7 @@ def rollout(mask, segment, **fields: Any) -> batch.Rollout:
 # second turn has a hole. The last row of the table is padding.
 MASK = [[0, 1, 1, 0, 1, 0, 1, 0], [0, 1, 1, 1, 0, 0, 0, 0]]
 SEGMENT = [[-1, 0, 0, -1, 1, 1, 1, -1], [-1, 2, 2, 2, 3, -1, -1, -1]]
-STEPS: Any = credit.step_table(
+STEPS = credit.step_table(
   trajectory=[7, 7, 4, 4],
   prompt=[3, 3, 3, 3],
   reward=[0.5, 1.0, 2.0, 9.0],

@@ -9,13 +9,16 @@ Each directory is what `save_pretrained` writes, and `logits.npz`: `tokens`
 [2, 20] and `logits` [2, 20, 64] of the unpadded rows.
 """
 
+import importlib
 import pathlib
 import shutil
 import sys
+from typing import Any
 
 import numpy as np
-import torch
 import transformers
+
+torch: Any = importlib.import_module("torch")  # Not in rlx's environment.
 
 GOLDENS = pathlib.Path(__file__).parent / "goldens"
 SIZES = {
@@ -61,9 +64,9 @@ SHARDED = "llama-gqa-tied-llama3"  # Saved in several files, with an index.
 NARROW = "qwen3-gqa-untied"  # Saved in bfloat16.
 
 
-def make_model(name: str, seed: int) -> transformers.PreTrainedModel:
+def make_model(name: str, seed: int) -> Any:
   family, num_kv_heads, tied, rope, options = CASES[name]
-  config = getattr(transformers, f"{family}Config")(
+  config: Any = getattr(transformers, f"{family}Config")(
     **SIZES,
     **options,
     num_key_value_heads=num_kv_heads,

@@ -1,8 +1,8 @@
 """Numbers of published methods, and the gradient they should have.
 
 The fixture is one prompt with four trajectories of 3, 2, 4 and 2 steps that
-succeed, fail, succeed and fail; the reward is paid on the last step. The numbers
-were computed from the methods' official code.
+succeed, fail, succeed and fail; the reward is paid on the last step. The
+numbers were computed from the methods' official code.
 """
 
 import itertools

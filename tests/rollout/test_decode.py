@@ -175,7 +175,8 @@ def extended(params, first, second, start, length):
   model = tiny.policy()
   tokens = jnp.concatenate([first, second], 1)
   ones = jnp.ones_like(tokens)
-  whole = model.apply(params, tokens, ones, ones)
+  index = jnp.cumsum(ones, axis=1) - 1
+  whole = model.apply(params, tokens, index, ones)
   _, cache = decode.prefill(model, params, first, start, CACHE)
   plain, _ = decode.extend(model, params, cache, second, start, length, CACHE)
   again = jnp.concatenate([first[:, -1:], second], 1)

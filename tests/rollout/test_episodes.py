@@ -67,7 +67,7 @@ def play(made, params):
   """Plays a hook `(environment, turn) -> what differs from the ordinary`."""
 
   def run(hook=lambda env, turn: {}) -> tuple[episodes.Played, list[Scripted]]:
-    made_envs: list[Scripted] = []
+    made_envs = []
 
     class Task:
       def episode(self, index, split):
@@ -97,7 +97,7 @@ def expected_tokens(log, row, env, tokenizer):
 
 def test_tokens_are_what_was_said_and_the_mask_is_what_was_chosen(play):
   words = ("l", "r", "l r")
-  played, envs = play(lambda env, turn: {"text": words[(env.index + turn) % 3]})
+  played, envs = play(lambda env, turn: {"text": words[(env.index + turn) % 3 * (turn > 0)]})
   log, closed = played.record, 0
   # The longest thing to say has two words, and may need the closing token.
   assert SHAPE.turn_tokens == 4
@@ -261,8 +261,17 @@ def test_an_environment_that_fails_to_start_costs_its_episode_only(
   np.testing.assert_array_equal(log.reward[~dead], whole.reward[~dead])
 
 
+def test_when_all_environments_fail_the_run_does(play):
+  def hook(env, turn):
+    raise OSError("no display")
+
+  with pytest.raises(RuntimeError, match="of all 16 episodes") as caught:
+    play(hook)
+  assert str(caught.value.__context__) == "no display"
+
+
 def test_members_of_a_group_that_start_apart_are_refused(play):
-  with pytest.raises(ValueError, match="episode 20.*start.*apart"):
+  with pytest.raises(ValueError, match="episode 20: .* start apart, with 'l' and 'r'"):
     play(lambda env, turn: {"text": "r" if env.member == 2 else "l"})
 
 

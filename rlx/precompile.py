@@ -1,0 +1,68 @@
+"""Compiles an update from shapes alone, before there is a batch."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from rlx import ahead, programs, sharding
+from rlx.credit import table
+
+
+def start(
+  compiling: ahead.Ahead,
+  run: programs.Programs,
+  mesh: Mesh,
+  shapes: Sequence[tuple[int, int]],
+  *,
+  rows: int,
+  length: int,
+  turns: int,
+  reference: Any,
+  scored: bool,
+  rest: bool,
+) -> None:
+  """Starts to compile what an update meets; the longest to compile goes first.
+
+  Args:
+    shapes: rows and length of micro-batches.
+    rows: of the batch, each of at most `length` tokens and `turns` steps.
+    reference: parameters of the reference, arrays or shapes; or None.
+    scored: whether micro-batches are scored before the first pass.
+    rest: also compile what does not depend on `shapes`.
+  """
+  by_row = sharding.batch_sharding(mesh)
+  whole = sharding.replicated(mesh)
+  put = lambda tree, place: jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), tree
+  )
+  state = run.state
+  batch = put(jax.eval_shape(lambda: programs.blank(rows, length)), by_row)
+  sums = put(jax.eval_shape(run.zeros, state.params, batch)[1], whole)
+  for num, padded in shapes:
+    micro = put(jax.ShapeDtypeStruct((num,), jnp.int32), whole), padded
+    # `fresh` and its negation are one program.
+    compiling.start(
+      run.accumulate, state.params, state.params, sums, batch, *micro, True
+    )
+    if scored:
+      like = ahead.shape_of(reference)
+      compiling.start(run.score, state.params, like, batch, *micro)
+  if not rest:
+    return
+  compiling.start(run.apply, state, state.params, sums)
+  nothing = np.zeros(rows * turns)
+  steps = jax.eval_shape(
+    lambda: table.step_table(trajectory=nothing, reward=nothing)
+  )
+  compiling.start(run.estimate, batch, state.credit, put(steps, whole))
+  chosen = jax.ShapeDtypeStruct(
+    (rows,), jnp.bool_, sharding=sharding.batch_sharding(mesh, 1)
+  )
+  compiling.start(run.weigh, batch, chosen)
+  compiling.start(run.zeros, state.params, batch)
+  compiling.start(run.advance, state)
+

@@ -1,0 +1,341 @@
+"""The learner: any split of a batch is the same update, padding is inert, and a
+bad gradient changes nothing."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from rlx import compiles, metrics, objective, recipes, sharding
+from tests import tiny
+
+LOG = tiny.batch()
+ROWS, LENGTH = LOG.tokens.shape
+
+
+@functools.cache
+def gigpo(log=None, **config):
+  log = LOG if log is None else log
+  return tiny.make_learner(tiny.policy(), recipes.gigpo(), log, **config)
+
+
+def whole():
+  """The learner that takes the whole batch at once."""
+  return gigpo(microbatch_tokens=0)
+
+
+def update(made, rollout=None, steps=None, reference=None):
+  """(state, metrics, batch) after one update, as NumPy arrays and numbers."""
+  rollout = LOG.rollout() if rollout is None else rollout
+  steps = LOG.steps() if steps is None else steps
+  state, found, batch = made.update(tiny.start(made), reference, rollout, steps)
+  return tiny.host(state), metrics.fetch(found), tiny.host(batch)
+
+
+def gradient(state):
+  """The gradient of the first update, after the clip, from Adam's mean."""
+  mean = optax.tree_utils.tree_get(state.opt_state, "mu")
+  return jax.tree.map(lambda x: x / np.float32(0.1), mean)
+
+
+def assert_same_update(got, want, rtol=1e-6):
+  close = functools.partial(np.testing.assert_allclose, rtol=rtol, atol=rtol)
+  jax.tree.map(close, gradient(got[0]), gradient(want[0]))
+  jax.tree.map(close, got[0].params, want[0].params)
+  assert got[1].keys() == want[1].keys()
+  for name, value in want[1].items():
+    close(got[1][name], value, err_msg=name)
+
+
+def assert_bit_equal(got, want):
+  jax.tree.map(np.testing.assert_array_equal, got, want)
+
+
+# Micro-batches, minibatches.
+
+
+@pytest.mark.parametrize("tokens", [64, 300])
+def test_micro_batches_add_up_to_the_whole_batch(tokens):
+  got, want = update(gigpo(microbatch_tokens=tokens)), update(whole())
+  assert np.abs(gradient(want[0])["policy"]["table"]).max() > 0.01
+  assert_same_update(got, want)
+
+
+def test_micro_batches_add_up_with_a_value_function_too():
+  make = functools.partial(
+    tiny.make_learner, tiny.policy(), recipes.ppo(), LOG, value=tiny.value()
+  )
+  got, want = update(make(microbatch_tokens=300)), update(make())
+  assert (gradient(want[0])["value"]["weight"] != 0).any()
+  assert_same_update(got, want)
+
+
+def test_micro_batches_and_minibatches_add_up_to_minibatches():
+  shared = {"num_minibatches": 2, "num_iterations": 2}
+  got = update(gigpo(microbatch_tokens=300, **shared))
+  want = update(gigpo(microbatch_tokens=0, **shared))
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6),
+    got[0].params,
+    want[0].params,
+  )
+  # Two passes of two updates each.
+  assert optax.tree_utils.tree_get_all_with_path(want[0].opt_state, "count")[0][
+    1
+  ] == 4
+  assert want[0].step == 1
+
+
+def test_the_second_pass_is_against_the_policy_that_sampled():
+  once, twice = update(whole()), update(
+    gigpo(microbatch_tokens=0, num_iterations=2)
+  )
+  # The first pass has ratio 1 exactly; the second pass moves the mean off 1.
+  assert once[1]["ratio/mean"] == once[1]["ratio/max"] == 1.0
+  assert once[1]["ppo_kl"] == 0.0
+  assert twice[1]["ratio/max"] > 1.0
+  assert twice[1]["ppo_kl"] != 0.0
+  # What the policy was stays what it was before the first pass.
+  mask = LOG.mask
+  np.testing.assert_allclose(
+    twice[2].old_log_probs[mask], once[2].old_log_probs[mask], rtol=1e-6
+  )
+
+
+@pytest.mark.parametrize("config", [{}, {"num_minibatches": 2}])
+def test_the_first_ratio_is_exactly_1_with_a_value_function_as_without(config):
+  made = tiny.make_learner(
+    tiny.policy(), recipes.ppo(), LOG, value=tiny.value(), **config
+  )
+  _, _, batch = update(made)
+  fresh = functools.partial(gigpo, microbatch_tokens=0)
+  want = update(fresh())[2].old_log_probs
+  np.testing.assert_allclose(
+    batch.old_log_probs[LOG.mask], want[LOG.mask], rtol=1e-5
+  )
+  if not config:
+    assert update(made)[1]["ratio/max"] == update(made)[1]["ratio/mean"] == 1.0
+
+
+@pytest.mark.parametrize("value", [None, tiny.value()])
+def test_the_sampler_may_say_what_the_policy_was(value):
+  recipe = recipes.gigpo() if value is None else recipes.ppo()
+  made = tiny.make_learner(
+    tiny.policy(), recipe, LOG, value=value, old_log_probs="sampler"
+  )
+  _, found, batch = update(made)
+  np.testing.assert_array_equal(
+    batch.old_log_probs[LOG.mask], LOG.raw_log_probs[LOG.mask]
+  )
+  # The batch's log-probabilities are of no policy.
+  assert found["ratio/max"] > 1.5
+
+
+# What is inert.
+
+
+def test_padding_the_batch_to_twice_the_length_changes_nothing():
+  longer = tiny.batch()
+  pad = lambda x, fill: np.pad(x, ((0, 0), (0, LENGTH)), constant_values=fill)
+  longer = dataclasses.replace(
+    longer,
+    segment=pad(longer.segment, -1),
+    **{
+      name: pad(getattr(longer, name), 0)
+      for name in ("tokens", "mask", "log_probs", "raw_log_probs")
+    },
+  )
+  made = tiny.make_learner(
+    tiny.policy(), recipes.gigpo(), longer, microbatch_tokens=0
+  )
+  got = update(made, longer.rollout(), longer.steps())
+  assert_same_update(got, update(whole()))
+
+
+@pytest.mark.parametrize("junk", [0.0, 1e30, np.nan, np.inf])
+def test_what_stands_in_padding_and_in_observations_is_inert(junk):
+  rollout = LOG.rollout()
+  fill = lambda x: jnp.where(rollout.mask, x, junk)
+  odd = dataclasses.replace(
+    rollout,
+    tokens=jnp.where(rollout.valid, rollout.tokens, 6),
+    log_probs=fill(rollout.log_probs),
+    raw_log_probs=fill(rollout.raw_log_probs),
+  )
+  got, want = update(whole(), odd), update(whole())
+  assert_bit_equal(got[0], want[0])
+  assert got[1] == want[1]
+
+
+@pytest.mark.parametrize("tokens", [0, 300])
+def test_rows_without_a_chosen_token_are_gone_from_the_loss(tokens):
+  made = gigpo(microbatch_tokens=tokens)
+  rollout, kept = LOG.rollout(), jnp.arange(ROWS)[:, None] % 3 > 0
+  mask = rollout.mask & kept
+  out = dataclasses.replace(rollout, mask=mask)
+  other = dataclasses.replace(
+    out, tokens=jnp.where(kept, out.tokens, 3), log_probs=0 * out.log_probs
+  )
+  got, want = update(made, other), update(made, out)
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7),
+    got[0].params,
+    want[0].params,
+  )
+  # And they are in no denominator: the weights are those of what is left.
+  assert want[2].weights.sum() == pytest.approx(1.0, rel=1e-5)
+  assert (want[2].weights[~np.asarray(mask)] == 0).all()
+
+
+def test_a_batch_with_nothing_to_learn_changes_no_parameter():
+  rollout = LOG.rollout()
+  empty = dataclasses.replace(rollout, mask=jnp.zeros_like(rollout.mask))
+  made = whole()
+  before = tiny.host(tiny.start(made))
+  state, found, _ = update(made, empty)
+  assert_bit_equal(state.params, before.params)
+  assert state.step == 1
+  assert "grad_norm" not in found
+
+
+# What is not finite.
+
+
+def bad_steps():
+  steps = LOG.steps()
+  return dataclasses.replace(steps, reward=steps.reward.at[0].set(jnp.nan))
+
+
+def test_a_gradient_that_is_not_finite_changes_nothing_but_the_count():
+  made = whole()
+  before = tiny.host(tiny.start(made))
+  state, found, _ = update(made, steps=bad_steps())
+  want = dataclasses.replace(
+    before, step=np.int32(1), skipped=np.int32(1)
+  )
+  assert_bit_equal(state, want)
+  assert found["skipped"] == 1
+  assert not np.isfinite(found["grad_norm"])
+
+
+def test_skipped_updates_are_counted_in_a_row():
+  made = whole()
+  state, counts = tiny.start(made), []
+  for steps in (bad_steps(), bad_steps(), LOG.steps(), bad_steps()):
+    state, _, _ = made.update(state, None, LOG.rollout(), steps)
+    counts.append(int(state.skipped))
+  assert counts == [1, 2, 0, 1]
+  assert int(state.step) == 4
+
+
+# Buffers and compilations.
+
+
+def test_the_state_is_donated_and_the_batch_is_the_callers():
+  made = whole()
+  state, rollout = tiny.start(made), LOG.rollout()
+  old = jax.tree.leaves((state.params, state.opt_state))
+  made.update(state, None, rollout, LOG.steps())
+  assert all(leaf.is_deleted() for leaf in old)
+  assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(rollout))
+
+
+@pytest.mark.parametrize(
+  "recipe, value, config",
+  [
+    (recipes.gigpo(), None, {}),
+    (recipes.ppo(), tiny.value(), {"num_minibatches": 2, "num_iterations": 2}),
+  ],
+  ids=["gigpo", "ppo"],
+)
+def test_nothing_compiles_after_the_warm_up_and_one_update(
+  recipe, value, config
+):
+  made = tiny.make_learner(
+    tiny.policy(), recipe, LOG, value=value, microbatch_tokens=300, **config
+  )
+  state = tiny.start(made)
+  made.warm_up(state, None)
+  # A batch of short rows: one shape of the two, and fewer of it.
+  short = tiny.batch(length=20)
+  pad = lambda x, fill=0: np.pad(x, ((0, 0), (0, 44)), constant_values=fill)
+  short = dataclasses.replace(
+    short,
+    segment=pad(short.segment, -1),
+    **{
+      name: pad(getattr(short, name))
+      for name in ("tokens", "mask", "log_probs", "raw_log_probs")
+    },
+  )
+  state, found, _ = made.update(state, None, short.rollout(), short.steps())
+  metrics.fetch(found)
+  for seed in range(3):
+    log = tiny.batch(seed=seed)
+    rollout, steps = log.rollout(), log.steps()
+    with compiles.count() as counted:
+      state, _, _ = made.update(state, None, rollout, steps)
+    assert counted.num == 0
+
+
+# A reference, a value, and what a learner refuses.
+
+
+def test_a_reference_pulls_the_policy_back():
+  terms = objective.Terms(kl_coef=0.5)
+  made = tiny.make_learner(tiny.policy(), recipes.grpo(terms=terms), LOG)
+  same = tiny.start(made).params["policy"]
+  _, found, batch = update(made, reference=same)
+  assert found["kl"] == pytest.approx(0.0, abs=1e-6)
+  far = tiny.params(tiny.policy(), seed=9)
+  state, found, batch = update(made, reference=far)
+  assert found["kl"] > 0.01
+  assert found["loss/kl"] > 0.001
+  assert (batch.ref_log_probs[LOG.mask] < 0).all()
+  assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(far))
+  # With the divergence alone, the policy moves towards the reference.
+  flat = dataclasses.replace(
+    LOG.steps(), reward=jnp.zeros(ROWS * 3), outcome=jnp.zeros(ROWS * 3)
+  )
+  state, gap = tiny.start(made), []
+  for _ in range(5):
+    state, found, _ = made.update(state, far, LOG.rollout(), flat)
+    gap.append(metrics.fetch(found)["kl"])
+  assert gap == sorted(gap, reverse=True)
+
+
+def test_values_learn_what_is_returned():
+  recipe = recipes.ppo(value=objective.ValueTerm(coef=1.0, clip=None))
+  made = tiny.make_learner(
+    tiny.policy(), recipe, LOG, value=tiny.value(own_network=True)
+  )
+  state, losses = tiny.start(made), []
+  for _ in range(20):
+    state, found, batch = made.update(state, None, LOG.rollout(), LOG.steps())
+    losses.append(metrics.fetch(found)["loss/value"])
+  assert losses[-1] < 0.9 * losses[0]
+  assert batch.old_values[LOG.mask].any()
+
+
+def test_a_recipe_with_values_needs_a_value_function():
+  with pytest.raises(ValueError, match="ppo needs a value function"):
+    tiny.make_learner(tiny.policy(), recipes.ppo(), LOG)
+
+
+def test_a_recipe_without_values_ignores_a_value_function():
+  made = tiny.make_learner(
+    tiny.policy(), recipes.gigpo(), LOG, value=tiny.value()
+  )
+  shapes = jax.eval_shape(made.init, jax.random.key(0))
+  assert set(shapes.params) == {"policy"}
+
+
+def test_rows_that_do_not_divide_over_the_mesh_are_refused():
+  mesh = sharding.make_mesh(sharding.MeshConfig())
+  with pytest.raises(ValueError, match="rows of a batch=12 .* 8 or 16"):
+    tiny.make_learner(
+      tiny.policy(), recipes.gigpo(), tiny.batch(rows=12), mesh=mesh
+    )

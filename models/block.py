@@ -33,32 +33,26 @@ def unconstrained(x: Array, axes: tuple[str | None, ...]) -> Array:
   return x
 
 
-def parameter(
-  module: nn.Module,
-  name: str,
-  axes: tuple[str | None, ...],
-  shape: tuple[int, ...],
-  init: Any = nn.initializers.ones,
-) -> Any:
-  """Declares a float32 parameter with logical axes; returns its value.
+def declarer(module: nn.Module) -> Callable[..., Any]:
+  """Returns `(name, axes, shape, init=ones) -> value of a float32 parameter`.
 
-  Its first value depends on the key, the module's path and `name`, not on what
-  else there is: flax's own keys count the parameters before it.
+  A first value depends on the initial key, the module's path and the name, not
+  on what else there is: the keys that flax hands out count the parameters that
+  came before, so here they are folded with the name instead.
   """
-  name_id = zlib.crc32(name.encode())
+  rngs: Any = module.scope.rngs if module.scope else {}
+  module_key = rngs["params"].as_jax_rng() if "params" in rngs else None
 
-  def from_name(_, *args):
-    return init(jax.random.fold_in(module_key(module), name_id), *args)
+  def declare(name, axes, shape, init=nn.initializers.ones):
+    def from_name(key, *args):
+      # Without a key of ours, flax only asks for the shape.
+      key = key if module_key is None else module_key
+      return init(jax.random.fold_in(key, zlib.crc32(name.encode())), *args)
 
-  boxed: Any = nn.with_logical_partitioning(from_name, axes)
-  return module.param(name, boxed, shape)
+    boxed: Any = nn.with_logical_partitioning(from_name, axes)
+    return module.param(name, boxed, shape)
 
-
-def module_key(module: nn.Module) -> Array:
-  """A key that depends on the initial key and the module's path alone."""
-  scope = module.scope
-  assert scope is not None  # Parameters are declared by bound modules only.
-  return scope.rngs["params"].as_jax_rng()
+  return declare
 
 
 def rms_norm(
@@ -81,17 +75,13 @@ class Block(nn.Module):
   constrain: Constrain = unconstrained
 
   def setup(self) -> None:
-    c = self.config
+    c, declare = self.config, declarer(self)
     wide = nn.initializers.normal(c.init_std)
     narrow = nn.initializers.normal(c.init_std / (2 * c.num_layers) ** 0.5)
     parts = (c.num_kv_heads, c.queries_per_kv + 2, c.head_dim)
     split = ("kv_heads", None, "head_dim")
     heads = (c.embed_dim, c.num_heads, c.head_dim)
     gates = (c.embed_dim, 2, c.mlp_dim)
-
-    def declare(name, axes, shape, *init):
-      return parameter(self, name, axes, shape, *init)
-
     self.attention_norm = declare("attention_norm", ("norm",), (c.embed_dim,))
     self.qkv = declare("qkv", ("embed", *split), (c.embed_dim, *parts), wide)
     if c.qkv_bias:

@@ -18,15 +18,13 @@ class Decoder(nn.Module):
   constrain: block.Constrain = block.unconstrained
 
   def setup(self) -> None:
-    c = self.config
+    c, declare = self.config, block.declarer(self)
     shape, axes = (c.vocab_size, c.embed_dim), ("vocab", "embed")
     normal = nn.initializers.normal(c.init_std)
-    self.embed = block.parameter(self, "embed", axes, shape, normal)
+    self.embed = declare("embed", axes, shape, normal)
     if not c.tied_embeddings:
-      self.head = block.parameter(self, "head", axes, shape, normal)
-    self.final_norm = block.parameter(
-      self, "final_norm", ("norm",), (c.embed_dim,)
-    )
+      self.head = declare("head", axes, shape, normal)
+    self.final_norm = declare("final_norm", ("norm",), (c.embed_dim,))
     make: Any = block.Block
     if c.remat == "block":
       make = nn.remat(make, prevent_cse=c.layers != "scan")

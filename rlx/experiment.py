@@ -8,6 +8,13 @@ from rlx import sharding, train_state
 from rlx.rollout import config as rollout_config
 
 
+def _require(config: Any, path: str, least: int, *names: str) -> None:
+  for name in names:
+    value = getattr(config, name)
+    if value < least:
+      raise ValueError(f"{path}{name}={value}: must be {least} or more")
+
+
 @dataclasses.dataclass(frozen=True)
 class WarmStart:
   """Supervised training on demonstrations before reinforcement."""
@@ -23,6 +30,10 @@ class WarmStart:
   )
   """Its optimiser; the one of reinforcement starts afresh."""
 
+  def __post_init__(self):
+    names = ("steps", "batch_size", "num_demonstrations")
+    _require(self, "warm_start.", 1, *names)
+
 
 @dataclasses.dataclass(frozen=True)
 class EvalConfig:
@@ -37,6 +48,10 @@ class EvalConfig:
   greedy: bool = True
   """Also evaluate with the likeliest tokens."""
 
+  def __post_init__(self):
+    _require(self, "eval.", 0, "every")
+    _require(self, "eval.", 1, "num", "samples")
+
 
 @dataclasses.dataclass(frozen=True)
 class CheckpointConfig:
@@ -46,6 +61,9 @@ class CheckpointConfig:
   """Steps between checkpoints; the last step is always saved."""
   keep: int = 2
   """Checkpoints kept, beside the best one."""
+
+  def __post_init__(self):
+    _require(self, "checkpoint.", 1, "every", "keep")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +76,9 @@ class LogConfig:
   """Sequences in such a file."""
   wandb_project: str | None = None
   """Also log to this Weights & Biases project."""
+
+  def __post_init__(self):
+    _require(self, "log.", 0, "samples_every", "num_samples")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,6 +115,11 @@ class TrainConfig:
   """What is written down."""
   mesh: sharding.MeshConfig = sharding.MeshConfig()
   """Devices along each axis."""
+
+  def __post_init__(self):
+    _require(self, "", 0, "steps")
+    if not 0 <= self.seed < 2**32:
+      raise ValueError(f"seed={self.seed}: must be in 0 to 2**32 - 1")
 
 
 @dataclasses.dataclass(frozen=True)

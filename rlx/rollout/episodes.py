@@ -109,6 +109,20 @@ def play(
   return Played(game.record, game.success, game.stop, game.parse_errors, spent)
 
 
+def check(
+  task: protocol.Task, tokenizer: tokenizers.Tokenizer, max_prompt_length: int
+) -> None:
+  """Refuses, before anything compiles, a task that cannot begin.
+
+  Raises:
+    ValueError: the first episode of a split begins with more tokens than a
+      prompt may have, or with words that the tokenizer does not know.
+  """
+  for split in ("train", "test"):
+    text, _ = task.episode(0, split).reset(seed=0)
+    _prompt(tokenizer, text, max_prompt_length, 0)
+
+
 class _Game:
   """The host's side of `play`: environments, texts, and who is alive."""
 
@@ -159,8 +173,7 @@ class _Game:
     ids = [self.tokenizer.pad_id]
     if texts:
       _check_same(texts, index)
-      ids = self.tokenizer.chat([{"role": "user", "content": texts[0]}])
-      _check_prompt(ids, self.shape, index)
+      ids = _prompt(self.tokenizer, texts[0], self.shape.prompt_tokens, index)
     self.record.observe(np.array(rows), [ids] * len(rows))
 
   def prompt_tokens(self) -> np.ndarray:
@@ -262,9 +275,13 @@ def _check_same(texts: list[str], index: int) -> None:
     )
 
 
-def _check_prompt(ids: list[int], shape: engines.Shape, index: int) -> None:
-  if len(ids) > shape.prompt_tokens:
+def _prompt(
+  tokenizer: tokenizers.Tokenizer, text: str, limit: int, index: int
+) -> list[int]:
+  ids = tokenizer.chat([{"role": "user", "content": text}])
+  if len(ids) > limit:
     raise ValueError(
       f"the first observation of episode {index} has {len(ids)} tokens, more "
-      f"than max_prompt_length={shape.prompt_tokens}"
+      f"than max_prompt_length={limit}"
     )
+  return ids

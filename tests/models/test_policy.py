@@ -1,5 +1,7 @@
 """Decoders as policies and values."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,12 +24,13 @@ POSITIONS = jnp.tile(jnp.arange(6), (2, 1))
 ONES = jnp.ones_like(TOKENS)
 
 
+@functools.cache
 def make(own_network):
   """A value with a head that is not zero, and its values as a function."""
   trunk = policy.make_policy(TINY)
-  trunk_params = trunk.init(jax.random.key(0))
+  trunk_params = jax.jit(trunk.init)(jax.random.key(0))
   value = policy.make_value(TINY, own_network=own_network)
-  params = value.init(jax.random.key(2))
+  params = jax.jit(value.init)(jax.random.key(2))
   params["head"] = {"weight": jnp.arange(8.0), "bias": jnp.array(0.5)}
 
   @jax.jit
@@ -35,7 +38,7 @@ def make(own_network):
     hidden = trunk.apply(trunk_params, tokens, POSITIONS, segments)
     return value.apply(params, tokens, POSITIONS, segments, hidden)
 
-  return values
+  return lambda *arrays: np.asarray(values(*arrays))
 
 
 @pytest.mark.parametrize("own_network", [False, True])
@@ -63,9 +66,9 @@ def test_a_segment_begins_with_the_bias_alone(own_network):
 @pytest.mark.parametrize("own_network", [False, True])
 def test_a_fresh_value_is_zero(own_network):
   value = policy.make_value(TINY, own_network=own_network)
-  params = value.init(jax.random.key(0))
+  params = jax.jit(value.init)(jax.random.key(0))
   hidden = jnp.ones((2, 6, 8))
-  found = value.apply(params, TOKENS, POSITIONS, ONES, hidden)
+  found = jax.jit(value.apply)(params, TOKENS, POSITIONS, ONES, hidden)
   np.testing.assert_array_equal(found, 0.0)
 
 

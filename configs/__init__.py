@@ -1,0 +1,1 @@
+"""Experiments: one file each, with command, time and observed result."""

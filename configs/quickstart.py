@@ -12,7 +12,7 @@ from rlx.rollout.config import RolloutConfig
 from rlx.train_state import LearnerConfig
 
 # The bonus keeps the policy from settling on what it has found first.
-TERMS = objective.Terms(entropy_coef=0.03)
+TERMS = objective.Terms(entropy_coef=0.02)
 
 
 def get_config() -> experiment.TrainConfig:
@@ -39,16 +39,23 @@ def get_config() -> experiment.TrainConfig:
       max_turn_length=20,
       max_completion_length=2,
     ),
-    optimizer=OptimizerConfig(learning_rate=3e-4, warmup_steps=5),
+    optimizer=OptimizerConfig(
+      learning_rate=5e-4,
+      warmup_steps=5,
+      decay="linear",
+      decay_steps=200,
+      final_fraction=0.1,
+    ),
     learner=LearnerConfig(num_iterations=2),
     warm_start=experiment.WarmStart(
-      steps=300,
+      steps=600,
       batch_size=32,
+      num_demonstrations=8192,
       optimizer=OptimizerConfig(
         learning_rate=2e-3,
         warmup_steps=10,
         decay="cosine",
-        decay_steps=301,
+        decay_steps=601,
         final_fraction=0.1,
       ),
     ),

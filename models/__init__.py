@@ -1,0 +1,1 @@
+"""Decoders and their Hugging Face mapping; they know nothing of RL."""

@@ -72,14 +72,20 @@ def imitate(
     microbatch_tokens=config.learner.microbatch_tokens,
     logit_tokens=config.learner.logit_tokens,
   )
-  batches = data_sft.sft_batches(
-    source,
-    parts.tokenizer,
-    batch_size=warm.batch_size,
-    length=parts.length,
-    seed=config.seed,
-    pack=True,
-  )
+  try:
+    batches = data_sft.sft_batches(
+      source,
+      parts.tokenizer,
+      batch_size=warm.batch_size,
+      length=parts.length,
+      seed=config.seed,
+      pack=True,
+    )
+  except ValueError as error:
+    raise ValueError(
+      f"warm_start: {error} (the length is that of an episode: see "
+      "rollout.max_prompt_length, max_turn_length and max_completion_length)"
+    ) from error
   updates = sft.train(
     trainer, policy, trainer.init(policy), batches, mesh=parts.mesh
   )

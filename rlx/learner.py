@@ -141,8 +141,8 @@ def _update(run, recipe, config, shapes, state, reference, rollout, steps):
       batch = run.score(state.params, reference, batch, *run.send(micro))
   batch, credit, found = run.estimate(batch, state.credit, table)
   state = dataclasses.replace(state, credit=credit)
-  # Without a score, the first pass finds out what the policy was.
-  fresh = not scored and config.old_log_probs == "trainer"
+  # The first update sees the policy as it was: its ratio is exactly 1.
+  fresh = config.old_log_probs == "trainer"
   for chosen in _passes(config, turn, len(lengths)):
     part = microbatches.split(np.where(chosen, lengths, 0), shapes)
     if not part:

@@ -104,7 +104,9 @@ def make_programs(
     ),
     send=lambda micro: (jax.device_put(micro.rows, everywhere), micro.length),
     score=jax.jit(
-      functools.partial(_score, forward, by_row),
+      functools.partial(
+        _score, forward, by_row, config.old_log_probs == "trainer"
+      ),
       static_argnames="length",
       donate_argnames="batch",
       out_shardings=by_row,
@@ -257,13 +259,15 @@ def _forward(model, value, temperature, logit_tokens, params, part: Batch):
   return log_probs, entropy, values
 
 
-def _score(forward, by_row, params, reference, batch, rows, length):
+def _score(forward, by_row, replace, params, reference, batch, rows, length):
+  """Fills in what is known before the update; `replace`: old log-probs too."""
   part = _cut(by_row, batch, rows, length)
   log_probs, _, values = forward(params, part)
   put = lambda x, new: x.at[rows, :length].set(new, mode="drop")
+  old = batch.old_log_probs
   batch = dataclasses.replace(
     batch,
-    old_log_probs=put(batch.old_log_probs, log_probs),
+    old_log_probs=put(old, log_probs) if replace else old,
     old_values=put(batch.old_values, values),
   )
   if reference is not None:

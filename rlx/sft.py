@@ -51,13 +51,30 @@ def make_sft(
     microbatch_tokens: that go through the model at once; 0 for the whole batch.
   """
   loss = functools.partial(_loss, model, logit_tokens)
-  params_at = sharding.shardings(model.axes, mesh)
   update = functools.partial(_update, loss, optimizer, mesh, microbatch_tokens)
+  # Both stay where they are, so that one program serves every update.
+  params_at = sharding.shardings(model.axes, mesh)
+  state_at = _state_at(model, optimizer, params_at, mesh)
   return Sft(
-    init=jax.jit(optimizer.init),
+    init=jax.jit(optimizer.init, out_shardings=state_at),
     update=jax.jit(
-      update, donate_argnums=(0, 1), out_shardings=(params_at, None, None)
+      update,
+      donate_argnums=(0, 1),
+      in_shardings=(params_at, state_at, None),
+      out_shardings=(params_at, state_at, None),
     ),
+  )
+
+
+def _state_at(model, optimizer, params_at, mesh):
+  """Returns where the optimiser's state is: its moments as the parameters."""
+  state = lambda key: optimizer.init(model.init(key))
+  return optax.tree_utils.tree_map_params(
+    optimizer,
+    lambda _, place: place,
+    jax.eval_shape(state, jax.random.key(0)),
+    params_at,
+    transform_non_params=lambda _: sharding.replicated(mesh),
   )
 
 

@@ -16,7 +16,7 @@ class LearnerConfig:
   """Passes over a batch."""
   num_minibatches: int = 1
   """Disjoint parts of a batch, one update each; a trajectory is never split."""
-  microbatch_tokens: int = 8192
+  microbatch_tokens: int = 2048
   """Tokens that go through the model at once; 0 for the whole batch."""
   logit_tokens: int = 4096
   """Tokens whose logits exist at once."""

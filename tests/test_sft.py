@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from rlx import metrics, sft, sharding
+from rlx import compiles, metrics, sft, sharding
 from rlx.data import sft as data
 from tests import tiny
 
@@ -60,9 +60,8 @@ def updates(batches, made=None, mesh=None):
   """Parameters and metrics after each update, from the same start."""
   made = trainer() if made is None else made
   mesh = tiny.one_device() if mesh is None else mesh
-  params = jax.device_put(
-    tiny.params(tiny.policy()), sharding.replicated(mesh)
-  )
+  places = sharding.shardings(tiny.policy().axes, mesh)
+  params = jax.device_put(tiny.params(tiny.policy()), places)
   state = made.init(params)
   found = sft.train(made, params, state, iter(batches), mesh=mesh)
   return [
@@ -155,6 +154,22 @@ def test_the_loss_falls_and_the_cursor_goes_on():
   losses = [numbers["loss"] for _, numbers, _ in found]
   assert losses[-1] < 0.5 * losses[0]
   assert [cursor for *_, cursor in found] == [8 * (i + 1) for i in range(30)]
+
+
+@pytest.mark.parametrize("devices", [1, 8])
+def test_one_program_serves_every_update(devices):
+  mesh = sharding.make_mesh(sharding.MeshConfig(), jax.devices()[:devices])
+  places = sharding.shardings(tiny.policy().axes, mesh)
+  made = trainer(2 * LENGTH, mesh)
+  params = jax.device_put(tiny.params(tiny.policy()), places)
+  found = sft.train(
+    made, params, made.init(params), iter([lines(False)] * 3), mesh=mesh
+  )
+  metrics.fetch(next(found)[2])
+  with compiles.count() as counted:
+    for _, _, numbers, _ in found:
+      metrics.fetch(numbers)
+  assert counted.num == 0
 
 
 def test_parameters_and_state_are_donated():

@@ -242,7 +242,7 @@ def batch(
   for row in range(rows):
     at = np.array([row])
     # Half of the rows are short, so that they are padded to another length.
-    longest = most if row % 2 else most // 4
+    longest = most if row % 2 else max(most // 4, 1)
     log.observe(at, [rng.integers(2, VOCAB, 4).tolist()])
     for turn in range(int(rng.integers(1, turns + 1))):
       if turn:

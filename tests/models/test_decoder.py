@@ -86,7 +86,7 @@ def test_bfloat16_computes_near_float32_and_keeps_float32_gradients():
   hidden = shape_of(model.apply, params, TOKENS, POSITIONS, ONES)
   assert hidden.dtype == jnp.bfloat16
   assert shape_of(model.logits, params, hidden).dtype == jnp.float32
-  assert shape_of(model.init_cache, 1, 2)[0][0].dtype == jnp.bfloat16
+  assert model.init_cache(1, 2)[0][0].dtype == jnp.bfloat16
   gradient = jax.jit(jax.grad(functools.partial(loss, model)))
   found = gradient(params, TOKENS, POSITIONS, ONES)
   assert {leaf.dtype.name for leaf in jax.tree.leaves(found)} == {"float32"}

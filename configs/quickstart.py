@@ -31,7 +31,7 @@ def get_config() -> experiment.TrainConfig:
     ),
     task=FrozenLake(skill=0.55),
     recipe=spec(recipes.gigpo, terms=TERMS),
-    steps=100,
+    steps=120,
     rollout=RolloutConfig(
       num_prompts=32,
       group_size=8,
@@ -43,7 +43,7 @@ def get_config() -> experiment.TrainConfig:
       learning_rate=5e-4,
       warmup_steps=5,
       decay="linear",
-      decay_steps=200,
+      decay_steps=240,
       final_fraction=0.1,
     ),
     learner=LearnerConfig(num_iterations=2),

@@ -1,29 +1,30 @@
-"""Attention of queries on visible keys: the one place that picks a kernel.
+"""Attention of queries on visible keys: the one place that picks a kernel."""
 
-A cache keeps keys as [rows, K, H, length] and values as [rows, K, length, H]:
-what the two products of decoding read without a transposition. On a CPU that
-makes a decoding step's attention three times as fast as [rows, length, K, H].
-"""
+import functools
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
+from rlx.models import cache as cache_lib
 from rlx.models import linear
 
 
 def attend(
-  query: Float[Array, "B C K G H"],
-  key: Float[Array, "B S K H"],
-  value: Float[Array, "B S K H"],
-  visible: Bool[Array, "B C S"],
-) -> Float[Array, "B C K G H"]:
+  query: Float[Array, "B L K G H"],
+  key: Float[Array, "B L K H"],
+  value: Float[Array, "B L K H"],
+  visible: Bool[Array, "B L L"],
+) -> Float[Array, "B L K G H"]:
   """Each query's mean of the visible values, weighted by softmax in float32.
 
       softmax_s(query · key_s / sqrt(H)) · value_s
 
-  `G` query heads share each of the `K` key heads. A query must see at least one
-  key: padding sees itself.
+  `G` query heads share each of the `K` key heads.
+
+  Args:
+    visible: No query sees a key after itself, and each sees at least one key:
+      padding sees itself.
   """
   return jax.lax.platform_dependent(
     *(query, key, value, visible), cpu=_attend_cpu, default=_attend_library
@@ -32,34 +33,48 @@ def attend(
 
 def attend_cached(
   query: Float[Array, "B C K G H"],
-  keys: Float[Array, "B K H S"],
-  values: Float[Array, "B K S H"],
-  visible: Bool[Array, "B C S"],
+  pieces: cache_lib.Cache,
+  positions: Int[Array, "B C"],
 ) -> Float[Array, "B C K G H"]:
-  """As `attend`, with keys and values in the layout of a cache."""
+  """As `attend`, of slots up to and with the query's position."""
   scale = query.shape[-1] ** -0.5
-  query = jnp.transpose(query * scale, (0, 2, 3, 1, 4))
-  weights, total = _softmax(_dot(query, keys, (4,), (2,)), visible)
-  out = _dot(weights.astype(values.dtype), values, (4,), (2,)) / total
-  return jnp.transpose(out, (0, 3, 1, 2, 4)).astype(values.dtype)
-
-
-def _softmax(scores, visible):
-  """Unnormalised weights of [B K G C S] scores, and their sums."""
-  scores = jnp.where(visible[:, None, None], scores, -1e30)
-  weights = jnp.exp(scores - scores.max(-1, keepdims=True))
-  return weights, weights.sum(-1, keepdims=True)
+  query = jnp.transpose(query, (0, 2, 3, 1, 4))
+  scores, start = [], 0
+  for keys, _ in pieces:
+    slots = start + jnp.arange(keys.shape[-1])
+    visible = slots[None, None] <= positions[..., None]
+    piece = _dot(query, keys, (4,), (2,)) * scale
+    scores.append(jnp.where(visible[:, None, None], piece, -1e30))
+    start += keys.shape[-1]
+  largest = functools.reduce(
+    jnp.maximum, [piece.max(-1, keepdims=True) for piece in scores]
+  )
+  weights = [jnp.exp(piece - largest) for piece in scores]
+  total = sum(piece.sum(-1, keepdims=True) for piece in weights)
+  out = sum(
+    _dot(piece.astype(values.dtype), values, (4,), (2,))
+    for piece, (_, values) in zip(weights, pieces, strict=True)
+  )
+  return jnp.transpose(out / total, (0, 3, 1, 2, 4)).astype(query.dtype)
 
 
 def _attend_cpu(query, key, value, visible):
   scale = query.shape[-1] ** -0.5
-  out = _core(
-    jnp.transpose(query * scale, (0, 2, 3, 1, 4)),
-    jnp.swapaxes(key, 1, 2),
-    jnp.swapaxes(value, 1, 2),
-    visible,
-  )
-  return jnp.transpose(out, (0, 3, 1, 2, 4))
+  query = jnp.transpose(query * scale, (0, 2, 3, 1, 4))
+  key, value = jnp.swapaxes(key, 1, 2), jnp.swapaxes(value, 1, 2)
+  # Long rows go part by part, each without the keys that come after it.
+  length = visible.shape[1]
+  step = length if length <= 256 else max(-(-length // 4), 128)
+  out = [
+    _core(
+      query[:, :, :, start : start + step],
+      key[:, :, : start + step],
+      value[:, :, : start + step],
+      visible[:, start : start + step, : start + step],
+    )
+    for start in range(0, length, step)
+  ]
+  return jnp.transpose(jnp.concatenate(out, axis=3), (0, 3, 1, 2, 4))
 
 
 @jax.custom_vjp
@@ -75,7 +90,10 @@ def _dot(left, right, left_axes, right_axes):
 
 
 def _core_forward(query, key, value, visible):
-  weights, total = _softmax(_dot(query, key, (4,), (3,)), visible)
+  scores = _dot(query, key, (4,), (3,))
+  scores = jnp.where(visible[:, None, None], scores, -1e30)
+  weights = jnp.exp(scores - scores.max(-1, keepdims=True))
+  total = weights.sum(-1, keepdims=True)
   weights = weights.astype(value.dtype)
   out = (_dot(weights, value, (4,), (2,)) / total).astype(value.dtype)
   return out, (query, key, value, weights, total, out)

@@ -2,7 +2,7 @@
 
 Axes, beside those of rlx/batch.py:
   N query heads   K key/value heads   G = N / K   H head_dim   F mlp_dim
-  C tokens of a chunk   S slots of a cache that are looked at
+  C tokens of a chunk
 
 Query, key and value are one product, as are gate and up. `qkv` is laid out
 [D, K, G + 2, H] (each key/value head's G queries, its key, its value), so that
@@ -19,9 +19,9 @@ from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
 from rlx.models import attention, linear, rope
+from rlx.models import cache as cache_lib
 from rlx.models import config as config_lib
 
-Cache = tuple[Array, Array]  # Of one layer; layouts as in `attention`.
 STREAM = ("batch", "length", None)  # Logical axes of the residual stream.
 # Fixes the placement of an activation, given its logical axes.
 Constrain = Callable[[Array, tuple[str | None, ...]], Array]
@@ -113,24 +113,21 @@ class Block(nn.Module):
     hidden: Float[Array, "B C D"],
     cos: Float[Array, "B C h"],
     sin: Float[Array, "B C h"],
-    visible: Bool[Array, "B C S"],
-    cache: Cache,
+    cache: cache_lib.Cache,
     positions: Int[Array, "B C"],
-  ) -> tuple[Float[Array, "B C D"], Cache]:
+    window: int,
+  ) -> tuple[Float[Array, "B C D"], cache_lib.Cache]:
     """The stream after a chunk, and the cache with the chunk written in."""
     query, key, value = self._project(hidden, cos, sin)
-    rows = jnp.arange(positions.shape[0])[:, None]
-    keys = cache[0].at[rows, :, :, positions]
-    values = cache[1].at[rows, :, positions]
-    keys = keys.set(key, mode="drop", unique_indices=True)
-    values = values.set(value, mode="drop", unique_indices=True)
-    _, chunk, window = visible.shape
+    cache = cache_lib.write(cache, key, value, positions, window)
+    chunk = positions.shape[1]
     if window == chunk:  # Nothing comes before the chunk.
+      visible = jnp.arange(chunk)[None, None] <= positions[..., None]
       seen = attention.attend(query, key, value, visible)
     else:
-      looked_at = keys[..., :window], values[:, :, :window]
-      seen = attention.attend_cached(query, *looked_at, visible)
-    return self._finish(hidden, seen), (keys, values)
+      pieces = cache[: cache_lib.below(cache, window)]
+      seen = attention.attend_cached(query, pieces, positions)
+    return self._finish(hidden, seen), cache
 
   def _project(self, hidden, cos, sin):
     """Rotated queries [B C K G H], rotated keys and values [B C K H]."""

@@ -8,6 +8,7 @@ from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
 from rlx.models import block, linear, rope
+from rlx.models import cache as cache_lib
 from rlx.models import config as config_lib
 
 
@@ -59,11 +60,11 @@ class Decoder(nn.Module):
 
   def extend(
     self,
-    cache: tuple[block.Cache, ...],
+    cache: tuple[cache_lib.Cache, ...],
     tokens: Int[Array, "B C"],
     positions: Int[Array, "B C"],
     window: int,
-  ) -> tuple[Float[Array, "B C D"], tuple[block.Cache, ...]]:
+  ) -> tuple[Float[Array, "B C D"], tuple[cache_lib.Cache, ...]]:
     """Final features of a chunk, and the cache with it written in.
 
     See `rlx.policy.Policy.extend`. A window of C says that the chunk stands at
@@ -71,15 +72,13 @@ class Decoder(nn.Module):
     """
     hidden = self._embed(tokens)
     cos, sin = rope.tables(positions, self.config)
-    window = _slots(cache, tokens.shape[1], window)
-    visible = jnp.arange(window)[None, None] <= positions[..., None]
     one = block.Block(self.config, self.constrain, parent=None)
     params, new = self.variables["params"], []
     # Not a scan: the cache would be copied from its input to its output.
     for index, layer_cache in enumerate(cache):
       hidden, layer_cache = one.apply(
         {"params": layer_params(params, index)},
-        *(hidden, cos, sin, visible, layer_cache, positions),
+        *(hidden, cos, sin, layer_cache, positions, window),
         method="extend",
       )
       new.append(layer_cache)
@@ -120,23 +119,8 @@ def causal(segments: Int[Array, "B L"]) -> Bool[Array, "B L L"]:
 
 def init_cache(
   config: config_lib.DecoderConfig, rows: int, length: int
-) -> tuple[block.Cache, ...]:
-  """Zeros: per layer keys [rows, K, H, length], values [rows, K, length, H]."""
-  heads, head_dim = config.num_kv_heads, config.head_dim
-  zeros = lambda *shape: jnp.zeros((rows, heads, *shape), config.dtype)
+) -> tuple[cache_lib.Cache, ...]:
+  """An empty cache of every layer."""
   return tuple(
-    (zeros(head_dim, length), zeros(length, head_dim))
-    for _ in range(config.num_layers)
+    cache_lib.init(config, rows, length) for _ in range(config.num_layers)
   )
-
-
-def _slots(cache: tuple[block.Cache, ...], chunk: int, window: int) -> int:
-  """How many slots to look at.
-
-  A slice of the cache is a copy: for one token it costs more than to look at
-  three times as many slots and to mask them.
-  """
-  length = cache[0][1].shape[2]
-  if chunk == 1 and 3 * window > length:
-    return length
-  return min(window, length)

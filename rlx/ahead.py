@@ -1,10 +1,11 @@
 """Compiling in threads, while something else is computed or compiled.
 
-XLA compiles a program on about one core and without holding Python, so that
-programs that are needed one after the other can be compiled side by side.
+XLA compiles without holding Python, and a program on less than two cores: while
+one is compiled, another can be traced.
 """
 
 import concurrent.futures
+import functools
 import os
 from typing import Any
 
@@ -46,15 +47,7 @@ def _shape_of(x: Any) -> jax.ShapeDtypeStruct:
   )
 
 
-_POOL: list[concurrent.futures.ThreadPoolExecutor] = []
-
-
+@functools.cache
 def _pool() -> concurrent.futures.ThreadPoolExecutor:
-  if not _POOL:
-    cores = os.cpu_count() or 1
-    _POOL.append(
-      concurrent.futures.ThreadPoolExecutor(
-        max(1, min(cores, 8)), "rlx-compile"
-      )
-    )
-  return _POOL[0]
+  num = max(1, min((os.cpu_count() or 1) // 2, 8))
+  return concurrent.futures.ThreadPoolExecutor(num, "rlx-compile")

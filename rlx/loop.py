@@ -34,7 +34,7 @@ class Done(NamedTuple):
   batch: Any
 
 
-class NotFinite(RuntimeError):
+class NotFinite(FloatingPointError):
   """Raised after `learner.max_skipped` updates in a row were not finite."""
 
 

@@ -25,7 +25,7 @@ def dump(
   tree = {"params": state.params, "batch": done.batch}
   flat, _ = jax.tree_util.tree_flatten_with_path(tree)
   arrays = {
-    jax.tree_util.keystr(name): np.ascontiguousarray(leaf)
+    jax.tree_util.keystr(name): np.asarray(leaf, order="C")
     for name, leaf in flat
   }
   safetensors.save_file(arrays, directory / "arrays.safetensors")

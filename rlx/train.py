@@ -229,6 +229,7 @@ def train(
   Raises:
     ValueError: the experiment cannot run, or the directory is not its own.
     preemption.Preempted: asked to stop by a signal; the run is saved.
+    loop.NotFinite: too many updates in a row had a gradient that is not finite.
   """
   parts = assemble.assemble(config)
   opened = rundir.open_run(
@@ -252,15 +253,22 @@ def train(
     )
     name = parts.recipe.name
     with console.phase(name, config.steps, int(state.step)) as this.phase:
-      state = loop.run(
-        config,
-        parts.learner,
-        collect,
-        state,
-        this.reference,
-        finish=this.finish,
-        not_finite=this.not_finite,
-      )
+      try:
+        state = loop.run(
+          config,
+          parts.learner,
+          collect,
+          state,
+          this.reference,
+          finish=this.finish,
+          not_finite=this.not_finite,
+        )
+      except loop.NotFinite as error:
+        checkpoints.wait()
+        raise loop.NotFinite(
+          f"{error}; what it takes to see why is in {run.path / 'nonfinite'}, "
+          f"and the last checkpoint is that of step {checkpoints.latest()}"
+        ) from None
     checkpoints.wait()
     if int(state.step) < config.steps:
       raise preemption.Preempted(
@@ -278,5 +286,6 @@ def _asdict(found: evaluate.Evaluation | None) -> dict[str, Any] | None:
 
 
 def _headline(numbers: dict[str, float]) -> dict[str, float]:
-  names = ("reward", "success", "entropy", "step/num_steps")
-  return {name: numbers[name] for name in names if name in numbers}
+  names = ("reward", "success", "entropy", "kl")
+  shown = {name: numbers[name] for name in names if name in numbers}
+  return {**shown, "steps": numbers["step/num_steps"]}

@@ -207,7 +207,12 @@ def shape(**fields: int) -> engine.Shape:
 
 
 def play(
-  made: engine.Engine, params: Any, task: Any, seed: int = 0, first: int = 0
+  made: engine.Engine,
+  params: Any,
+  task: Any,
+  seed: int = 0,
+  first: int = 0,
+  version: int = 0,
 ) -> episodes.Played:
   ids = [first + i for i in range(made.shape.num_prompts)]
   return episodes.play(
@@ -218,7 +223,7 @@ def play(
     lambda index: task.episode(index, "train"),
     prompt_ids=ids,
     indices=ids,
-    version=0,
+    version=version,
   )
 
 
@@ -281,6 +286,7 @@ def make_learner(
     temperature=temperature,
     rows=len(log.tokens),
     length=log.tokens.shape[1],
+    turns=log.reward.shape[1],
     value=value,
   )
 

@@ -1,17 +1,8 @@
-"""`python -m rlx.bench NAME STEPS`: one workload in this process, as JSON."""
+"""`python -m rlx.bench`: `rlx bench` where the command is not on the path."""
 
-import json
 import sys
 
-from rlx import cache
-from rlx.bench import run, workloads
-
-
-def main(name: str, steps: str) -> None:
-  """Prints one JSON object."""
-  cache.use()
-  print(json.dumps(run.run(workloads.ALL[name], int(steps))))
-
+from rlx import cli
 
 if __name__ == "__main__":
-  main(*sys.argv[1:])
+  sys.exit(cli.run(["bench", *sys.argv[1:]]))

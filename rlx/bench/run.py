@@ -41,8 +41,8 @@ def run(workload: workloads.Workload, steps: int) -> dict[str, Any]:
   return {
     "workload": dataclasses.asdict(workload) | {"steps": steps},
     "num_params": built.num_params,
-    "process_to_setup_s": setup[0] - measure.process_start(),
-    "process_to_first_step_s": clock.ends[0] - measure.process_start(),
+    "start_to_setup_s": setup[0] - measure.process_start(),
+    "start_to_first_step_s": clock.ends[0] - measure.process_start(),
     "cpu_to_first_step_s": clock.cpu[0],
     "compilations": compiled.num,
     "compile_s": compiled.seconds,

@@ -69,14 +69,16 @@ def weights(
   name = canonical(reduction)
   row = jnp.sum(mask, axis=-1, dtype=jnp.float32)
   if sequence is None:
-    sequence = jnp.arange(row.shape[0])
-  ids = kernels.dense_ids(sequence)
-  per_sequence = jax.ops.segment_sum(row, ids, row.shape[0])
+    own = per_sequence = row
+  else:
+    ids = kernels.dense_ids(sequence)
+    per_sequence = jax.ops.segment_sum(row, ids, row.shape[0])
+    own = per_sequence[ids]
   num_sequences = jnp.maximum(jnp.sum(per_sequence > 0), 1).astype(jnp.float32)
   if name == "token-mean":
     share = jnp.full_like(row, 1.0) / jnp.maximum(jnp.sum(row), 1.0)
   elif name == "seq-mean-token-mean":
-    share = 1.0 / (jnp.maximum(per_sequence[ids], 1.0) * num_sequences)
+    share = 1.0 / (jnp.maximum(own, 1.0) * num_sequences)
   elif name == "seq-mean-token-sum":
     share = jnp.full_like(row, 1.0) / num_sequences
   else:

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from rlx.rollout import noise as noises
+
 
 @dataclasses.dataclass(frozen=True)
 class Sampling:
@@ -48,8 +50,8 @@ def row_keys(
   Counter-based: a row's draws depend on which sample of which prompt it is, and
   not on its slot in a batch, the mesh or the order of arrival.
   """
-  one = lambda p, s: jax.random.fold_in(jax.random.fold_in(key, p), s)
-  return jax.vmap(one)(prompt, sample)
+  keys = jnp.broadcast_to(key, prompt.shape)
+  return noises.fold_in(noises.fold_in(keys, prompt), sample)
 
 
 def support(
@@ -104,14 +106,22 @@ def draw(
     picked = jnp.take_along_axis(raw, token[:, None], axis=-1)[:, 0]
     return Drawn(token, jnp.zeros_like(picked), picked)
   logits = logits / sampling.temperature
-  vocab = logits.shape[-1]
-  noise = jax.vmap(
-    lambda k, p: jax.random.gumbel(jax.random.fold_in(k, p), (vocab,))
-  )(keys, position)
+  noise = noises.gumbel(noises.fold_in(keys, position), logits.shape[-1])
   keep = support(logits, sampling)
   kept = logits if keep is None else jnp.where(keep, logits, -jnp.inf)
-  token = jnp.argmax(kept + noise, axis=-1)
+  token = _argmax(kept + noise)
   picked = jnp.take_along_axis(logits, token[:, None], axis=-1)[:, 0]
   raw = picked - jax.nn.logsumexp(logits, axis=-1)
   log_prob = raw if keep is None else picked - jax.nn.logsumexp(kept, axis=-1)
   return Drawn(token, log_prob, raw)
+
+
+def _argmax(scores: Float[Array, "N V"]) -> Int[Array, " N"]:
+  """`jnp.argmax` over the last axis, of numbers that are no NaN.
+
+  XLA does not vectorise the reduction of pairs on a CPU; these it does.
+  """
+  last = scores.shape[-1] - 1
+  best = jnp.max(scores, axis=-1, keepdims=True)
+  index = jnp.arange(last + 1, dtype=jnp.int32)[None]
+  return jnp.min(jnp.where(scores == best, index, last), axis=-1)

@@ -1,5 +1,6 @@
 """Progress in a terminal: a line that moves, or plain lines in a log."""
 
+import collections
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,7 @@ class Console:
 
   def __init__(self, quiet: bool = False, every: float = 10.0):
     self.rich = rich.console.Console(
-      quiet=quiet, highlight=False, width=None if sys.stdout.isatty() else 100
+      quiet=quiet, highlight=False, width=None if sys.stdout.isatty() else 120
     )
     self._every = every
 
@@ -34,7 +35,8 @@ class Console:
     self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]
   ) -> None:
     """Prints a table; all columns but the first are numbers."""
-    table = rich.table.Table(title=title, title_justify="left")
+    self.rich.print(title)
+    table = rich.table.Table()
     for i, column in enumerate(columns):
       table.add_column(column, justify="right" if i else "left")
     for row in rows:
@@ -52,6 +54,7 @@ class Phase:
     self._first = self._done = done
     self._every = every
     self._began = self._shown = time.monotonic()
+    self._marks = collections.deque([(self._began, done)], maxlen=16)
     self._bar = None
     if console.rich.is_terminal and not console.rich.quiet:
       self._bar = rich.progress.Progress(
@@ -82,6 +85,7 @@ class Phase:
   def step(self, done: int, shown: Mapping[str, float] | None = None) -> None:
     """Says that `done` of the total are done, and what the numbers are."""
     self._done = done
+    self._marks.append((time.monotonic(), done))
     note = "  ".join(f"{k} {v:.3g}" for k, v in (shown or {}).items())
     if self._bar is not None:
       self._bar.update(self._task, completed=done)
@@ -92,8 +96,11 @@ class Phase:
       self._line(note)
 
   def _line(self, note: str) -> None:
-    spent = time.monotonic() - self._began
-    rate = (self._done - self._first) / max(spent, 1e-9)
+    now = time.monotonic()
+    spent = now - self._began
+    # The rate of late: the first steps compile.
+    since, done = self._marks[0]
+    rate = (self._done - done) / max(now - since, 1e-9)
     left = (self._total - self._done) / max(rate, 1e-9)
     speed = (
       f"{rate:.2f}/s" if rate >= 1 else f"{1 / max(rate, 1e-9):.2f} s each"

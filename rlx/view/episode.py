@@ -100,12 +100,11 @@ def show(
     advantages: `[B, L]`; without them there is no column for credit.
   """
   end = "success" if played.success[row] else "failure"
-  table = rich.table.Table(
-    title=f"{title}: {end} ({played.stop[row]}), "
-    f"reward {played.record.outcome()[row]:+.2f}",
-    title_justify="left",
-    show_lines=True,
+  console.print(
+    f"{title}: {end} ({played.stop[row]}), "
+    f"reward {played.record.outcome()[row]:+.2f}"
   )
+  table = rich.table.Table(show_lines=True)
   columns = 3 if advantages is None else 4
   for name in ("seen", "done", "reward", "credit")[:columns]:
     side = "left" if name in ("seen", "done") else "right"

@@ -10,7 +10,7 @@ import pytest
 from jax.sharding import NamedSharding
 
 from rlx import sharding
-from rlx.models import attention, block, config, decoder, linear, policy
+from rlx.models import attention, block, cache, config, decoder, linear, policy
 
 TINY = config.DecoderConfig(
   vocab_size=32,
@@ -86,7 +86,7 @@ def test_bfloat16_computes_near_float32_and_keeps_float32_gradients():
   hidden = shape_of(model.apply, params, TOKENS, POSITIONS, ONES)
   assert hidden.dtype == jnp.bfloat16
   assert shape_of(model.logits, params, hidden).dtype == jnp.float32
-  assert model.init_cache(1, 2)[0][0].dtype == jnp.bfloat16
+  assert model.init_cache(1, 2)[0][0][0].dtype == jnp.bfloat16
   gradient = jax.jit(jax.grad(functools.partial(loss, model)))
   found = gradient(params, TOKENS, POSITIONS, ONES)
   assert {leaf.dtype.name for leaf in jax.tree.leaves(found)} == {"float32"}
@@ -119,12 +119,17 @@ def test_packed_rows_have_the_features_of_separate_rows():
   close(found, jnp.concatenate([whole[0, :7], whole[1, :5]]))
 
 
-@pytest.mark.parametrize("kv_heads", [1, 4])
-def test_the_kernels_of_all_platforms_agree(kv_heads):
+# Rows above 256 tokens go through the kernel of CPUs in parts.
+@pytest.mark.parametrize("kv_heads,length", [(1, 6), (4, 6), (2, 300)])
+def test_the_kernels_of_all_platforms_agree(kv_heads, length):
   keys = jax.random.split(jax.random.key(0), 3)
-  query = jax.random.normal(keys[0], (2, 6, kv_heads, 4 // kv_heads, 4))
-  key, value = (jax.random.normal(k, (2, 6, kv_heads, 4)) for k in keys[1:])
-  visible = decoder.causal(jnp.array([[1, 1, 1, 2, 2, 0], [0, 0, 1, 1, 1, 1]]))
+  query = (2, length, kv_heads, 4 // kv_heads, 4)
+  query = jax.random.normal(keys[0], query)
+  key, value = (
+    jax.random.normal(k, (2, length, kv_heads, 4)) for k in keys[1:]
+  )
+  segments = jnp.arange(length)[None] // jnp.array([[length // 2], [4]])
+  visible = decoder.causal(segments)
 
   @functools.partial(jax.jit, static_argnums=0)
   def run(kernel, query, key, value):
@@ -134,8 +139,6 @@ def test_the_kernels_of_all_platforms_agree(kv_heads):
 
   want = run(attention._attend_library, query, key, value)
   close(run(attention.attend, query, key, value), want)
-  keys, values = jnp.transpose(key, (0, 2, 3, 1)), jnp.swapaxes(value, 1, 2)
-  close(attention.attend_cached(query, keys, values, visible), want[0])
 
 
 def test_products_and_gate_have_the_derivatives_of_their_formulas():
@@ -165,31 +168,49 @@ def test_rms_norm_is_its_formula():
   np.testing.assert_allclose(block.rms_norm(x, scale, 3.5), [[0.75, -2.0]])
 
 
-def test_chunks_at_ragged_positions_are_the_whole():
+def test_chunks_at_ragged_positions_are_the_whole(monkeypatch):
+  monkeypatch.setattr(cache, "_SMALLEST", 4)  # Four pieces of 4 slots.
   model = policy.make_policy(TINY)
   params = params_of()
   whole = jax.jit(model.apply)(params, TOKENS, POSITIONS, ONES)
   extend = jax.jit(model.extend, static_argnums=4)
-  cache = model.init_cache(ROWS, LENGTH + 20)
+  kept = model.init_cache(ROWS, 16)
+  assert len(kept[0]) == 4
   start = jnp.array([5, 4, 3, 2])
   # The prompts are padded to 5; what padding wrote is overwritten.
-  hidden, cache = extend(params, cache, TOKENS[:, :5], POSITIONS[:, :5], 5)
-  for chunk, window in ((3, 8), (1, 12), (1, 32)):
+  hidden, kept = extend(params, kept, TOKENS[:, :5], POSITIONS[:, :5], 5)
+  for chunk, window in ((3, 8), (1, 12), (1, 16)):
     at = start[:, None] + jnp.arange(chunk)[None]
     tokens = jnp.take_along_axis(TOKENS, at, axis=1)
-    hidden, cache = extend(params, cache, tokens, at, window)
+    hidden, kept = extend(params, kept, tokens, at, window)
     want = jnp.take_along_axis(whole, at[..., None], axis=1)
     close(hidden, want)
     start += chunk
 
 
+@pytest.mark.parametrize(
+  "length,sizes",
+  [
+    (1, [1]),
+    (96, [64, 32]),
+    (512, [64] * 8),
+    (513, [128] * 4 + [1]),
+    (4096, [512] * 8),
+  ],
+)
+def test_a_cache_is_cut_into_at_most_eight_pieces(length, sizes):
+  made = jax.eval_shape(lambda: cache.init(TINY, 3, length))
+  assert [keys.shape for keys, _ in made] == [(3, 2, 4, n) for n in sizes]
+  assert [values.shape for _, values in made] == [(3, 2, n, 4) for n in sizes]
+
+
 def test_a_position_beyond_the_cache_is_dropped():
   model = policy.make_policy(TINY)
-  cache = model.init_cache(ROWS, 4)
+  kept = model.init_cache(ROWS, 4)
   extend = jax.jit(model.extend, static_argnums=4)
   at = jnp.full((ROWS, 1), 4)
-  _, new = extend(params_of(), cache, TOKENS[:, :1], at, 4)
-  jax.tree.map(np.testing.assert_array_equal, new, cache)
+  _, new = extend(params_of(), kept, TOKENS[:, :1], at, 4)
+  jax.tree.map(np.testing.assert_array_equal, new, kept)
 
 
 def test_a_parameter_does_not_depend_on_what_else_there_is():

@@ -1,0 +1,87 @@
+"""`rlx bench`: measure the speed of this machine."""
+
+import json
+from typing import Any
+
+from rlx.commands import arguments
+
+USAGE = """usage: rlx bench grpo|agent [--json] [--steps N]
+
+Runs a fixed workload with rlx's own loop, learner and rollout, on a model of 4
+million parameters made from scratch (4 layers, width 256, float32), and says what
+a step takes. It runs twice, in processes of its own: with an empty compilation
+cache and with the warm one.
+
+  grpo         GRPO: 8 prompts × 8 completions, 32 + 64 tokens, one update a step
+  agent        episodes: 4 prompts × 4 episodes × 3 turns × 16 tokens, paid per turn
+  --steps N    steps in all, the first 3 not counted; 12 unless given
+  --json       one JSON object: seconds, CPU-seconds and tokens/s of a step,
+               seconds from process start to the first finished step (cold and
+               warm), peak memory, versions, the workload
+
+Compare machines or versions back to back and on an otherwise idle machine; where
+others compute beside it, compare CPU-seconds.
+
+example:
+  rlx bench grpo --json > grpo.json"""
+
+NAMES = ("grpo", "agent")
+
+
+def main(args: list[str]) -> int:
+  """Returns 0 when it was measured."""
+  if not args or args[0] in ("-h", "--help"):
+    print(USAGE)
+    return 0
+  name, *rest = args
+  if name not in NAMES:
+    raise ValueError(f"no workload {name!r}; there are {', '.join(NAMES)}")
+  as_json, rest = arguments.take_flag(rest, "--json")
+  child, rest = arguments.take_flag(rest, "--child")
+  given, rest = arguments.take(rest, "--steps")
+  arguments.refuse(rest, USAGE)
+  steps = arguments.integer(given, "--steps", 12)
+  if steps < 1:
+    raise ValueError(f"--steps={steps}: must be 1 or more")
+  if child:
+    # This process is the one that is measured.
+    from rlx import cache
+    from rlx.bench import run, workloads
+
+    cache.use()
+    print(json.dumps(run.run(workloads.ALL[name], steps)))
+    return 0
+  from rlx.bench import children
+
+  found = children.measure(name, steps)
+  if as_json:
+    print(json.dumps(found))
+    return 0
+  _show(found)
+  return 0
+
+
+def _show(found: dict[str, Any]) -> None:
+  # Imported here: `--json` prints nothing else.
+  from rlx.view import console
+
+  seconds = lambda x: f"{x:.2f} s"
+  rate = lambda x: f"{x:,.0f} tokens/s"
+  console.Console().table(
+    f"rlx bench {found['bench']}, {len(found['step_s'])} steps, "
+    f"{found['cores']} cores",
+    ["what", "measured"],
+    [
+      ["step, fastest", seconds(found["step_s_min"])],
+      ["step, median", seconds(found["step_s_median"])],
+      ["  of it sampling", seconds(found["sample_s_median"])],
+      ["  of it training", seconds(found["train_s_median"])],
+      ["CPU of a step, median", seconds(found["cpu_s_per_step_median"])],
+      ["sampling, new tokens", rate(found["sample_tokens_per_s"])],
+      ["training, all tokens", rate(found["train_tokens_per_s"])],
+      ["end to end, new tokens", rate(found["new_tokens_per_s"])],
+      ["first step done, cold", seconds(found["start_to_first_step_s_cold"])],
+      ["first step done, warm", seconds(found["start_to_first_step_s_warm"])],
+      ["peak memory", f"{found['peak_rss_mib']:,.0f} MiB"],
+    ],
+  )

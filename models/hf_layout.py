@@ -98,24 +98,29 @@ class Parameter:
       slice(*part.indices(size)[:2])
       for part, size in zip(index, self.shape, strict=True)
     ]
-    layers = self.layers
-    if self.stacked:
-      layers, full = layers[full[0]], full[1:]
-    out = [self._read_layer(pieces, tensors, full) for pieces in layers]
-    return np.stack(out) if self.stacked else out[0]
+    out = np.empty([part.stop - part.start for part in full], np.float32)
+    if not self.stacked:
+      self._fill(out, self.layers[0], tensors, full)
+      return out
+    for one, pieces in zip(out, self.layers[full[0]], strict=True):
+      self._fill(one, pieces, tensors, full[1:])
+    return out
 
-  def _read_layer(self, pieces, tensors, index) -> np.ndarray:
-    parts, offset = [], 0
+  def _fill(self, out, pieces, tensors, index) -> None:
+    """Writes `layer[index]` into `out`, piece by piece along the axis."""
+    wanted, begin, filled = index[self.axis], 0, 0
     for piece in pieces:
       size = piece.unpacked[self.axis]
-      start = max(index[self.axis].start - offset, 0)
-      stop = min(index[self.axis].stop - offset, size)
-      offset += size
-      if start < stop:
-        own = list(index)
-        own[self.axis] = slice(start, stop)
-        parts.append(piece.read(tensors[piece.name], own))
-    return np.concatenate(parts, axis=self.axis).astype(np.float32)
+      start = max(wanted.start - begin, 0)
+      stop = min(wanted.stop - begin, size)
+      begin += size
+      if start >= stop:
+        continue
+      own, place = list(index), [slice(None)] * len(index)
+      own[self.axis] = slice(start, stop)
+      place[self.axis] = slice(filled, filled + stop - start)
+      out[tuple(place)] = piece.read(tensors[piece.name], own)
+      filled += stop - start
 
   def split(self, one_layer: np.ndarray, layer: int) -> dict[str, np.ndarray]:
     """The tensors on disk of one layer's parameter, by name."""

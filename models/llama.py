@@ -1,11 +1,11 @@
 """The published dense sizes of Llama 2, 3, 3.1, 3.2 and 3.3.
 
-Written from memory of each model's published `config.json`, without access to
-the files. Every parameter count matches the published one (a test states the
-numbers), so widths, depths, heads and tying are right with high confidence;
-`rope_theta`, `norm_eps`, rope scaling and `max_positions` do not show in a
-count: moderate to high confidence. `rlx.models.hf.load_config` reads the truth
-from a model's own directory.
+Written from memory of each model's published `config.json`. Every parameter
+count matches the published one (a test states the numbers), so widths, depths,
+heads and tying are right with high confidence. What a count does not show
+(`rope_theta`, `norm_eps`, rope scaling, `max_positions`) was compared with a
+public copy of the file for 3.2 1B, and is of high confidence for the others.
+`rlx.models.hf.load_config` reads the truth from a model's own directory.
 """
 
 import dataclasses

@@ -1,12 +1,12 @@
 """The published dense sizes of Qwen2 and Qwen2.5.
 
-Written from memory of each model's published `config.json`, without access to
-the files. Every parameter count matches the published one (a test states the
-numbers), so widths, depths, heads and tying are right with high confidence;
-`rope_theta` (1e6) with high, `norm_eps` and `max_positions` with moderate
-confidence: both differ between base and instruct releases of one size (the
-values here are the base models'). `rlx.models.hf.load_config` reads the truth
-from a model's own directory.
+Written from memory of each model's published `config.json`. Every parameter
+count matches the published one (a test states the numbers), so widths, depths,
+heads and tying are right with high confidence. `norm_eps` and `max_positions`
+differ between base and instruct releases of one size; the values here are the
+base models', compared with public copies of the files for Qwen2 0.5B and 72B
+and Qwen2.5 0.5B, 14B and 72B, and of moderate confidence for the others.
+`rlx.models.hf.load_config` reads the truth from a model's own directory.
 """
 
 import dataclasses

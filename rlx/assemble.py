@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 from jax.sharding import Mesh
 
-from rlx import experiment, learner, policy, prompts, sharding
+from rlx import ahead, experiment, learner, policy, prompts, sharding
 from rlx import tokenizer as tokenizers
 from rlx.envs import protocol
 from rlx.models import config as model_config
@@ -82,6 +82,7 @@ def assemble(config: experiment.TrainConfig) -> Parts:
     temperature=config.rollout.sampling.temperature,
     rows=shape.rows,
     length=shape.length,
+    turns=shape.turns,
     value=value,
   )
   collector, num_test = _collectors(config, model, tokenizer, mesh)
@@ -159,7 +160,10 @@ def model_parts(
   tokenizer = (
     tokenizers.WordTokenizer(words) if words else tokenizers.ByteTokenizer()
   )
-  return source, tokenizer, jax.jit(model.init, out_shardings=places)
+  load = jax.jit(
+    model.init, out_shardings=places, compiler_options=ahead.once(mesh)
+  )
+  return source, tokenizer, load
 
 
 def _pretrained(source: experiment.Pretrained, mesh: Mesh):

@@ -88,13 +88,13 @@ def quiet_logs() -> None:
   os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
 
 
-if __name__ == "__main__":
-  main()
-
-
 def collect_seldom() -> None:
   """Looks for garbage less often: tracing programs makes much that stays.
 
   Python would spend a tenth of the start on it.
   """
   gc.set_threshold(10_000, 20, 50)
+
+
+if __name__ == "__main__":
+  main()

@@ -1,10 +1,11 @@
 """Evaluation on what is held out, with its own keys and an interval."""
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from rlx import experiment, metrics
+from rlx import experiment, metrics, sharding
 from rlx.assemble import GREEDY, Collect, Parts
 
 # Held-out prompts are numbered from here, so that no draw of an evaluation is
@@ -19,7 +20,7 @@ class Evaluation(NamedTuple):
     success: mean over samples.
     low, high: Wilson's 95 % interval.
     reward: mean outcome.
-    n: episodes or completions.
+    n: episodes or completions, but for those whose environment failed.
   """
 
   success: float
@@ -42,8 +43,11 @@ class Evaluator:
   def __call__(self, params: Any, *, greedy: bool = False) -> Evaluation:
     """Returns the result at the sampling settings of training, or greedy."""
     played = self.play(params, greedy=greedy)
-    outcome = played.record.outcome()[: self._count(greedy)]
-    success = played.success[: self._count(greedy)]
+    # Neither what only fills the shape nor what an environment has failed.
+    counted = played.record.turns > 0
+    counted[self._count(greedy) :] = False
+    outcome = played.record.outcome()[counted]
+    success = played.success[counted]
     low, high = metrics.wilson_interval(int(success.sum()), len(success))
     return Evaluation(
       success=float(success.mean()),
@@ -55,20 +59,23 @@ class Evaluator:
 
   def play(self, params: Any, *, greedy: bool = False):
     """Returns the episodes themselves; rows beyond the last prompt repeat it."""
+    rows = self._rows(greedy)
     if greedy not in self._collects:
       self._collects[greedy] = self._parts.collector(
         "test",
         GREEDY if greedy else self._sampling,
-        self._rows(),
+        rows,
         1 if greedy else self._samples,
       )
-    indices = np.minimum(np.arange(self._rows()), self._num - 1)
+    indices = np.minimum(np.arange(rows), self._num - 1)
     ids = [FIRST_ID + int(i) for i in indices]
     return self._collects[greedy](params, ids, indices.tolist(), 0)
 
   def _count(self, greedy: bool) -> int:
     return self._num * (1 if greedy else self._samples)
 
-  def _rows(self) -> int:
-    parts = self._parts.mesh.shape["data"] * self._parts.mesh.shape["fsdp"]
-    return -(-self._num // parts) * parts
+  def _rows(self, greedy: bool) -> int:
+    """Prompts, filled up so that their samples divide over the mesh."""
+    parts = sharding.batch_devices(self._parts.mesh)
+    step = parts // math.gcd(parts, 1 if greedy else self._samples)
+    return -(-self._num // step) * step

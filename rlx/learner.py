@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Array
 
 from rlx import batch as batches
 from rlx import (
@@ -34,7 +33,8 @@ class Learner(NamedTuple):
   """A recipe bound to a model, a mesh and a batch shape.
 
   Attributes:
-    init: `(key) -> TrainState`, placed on the mesh.
+    init: `(key, policy=None) -> TrainState`, placed on the mesh. The policy's
+      parameters are donated; without them they are made from the key.
     update: `(state, reference, rollout, steps) -> (state, metrics, batch)`.
       `reference` is a tree of policy parameters, or None. The state is donated.
       Metrics are trees of `metrics.Mean` and the like; they and the batch, with
@@ -47,7 +47,7 @@ class Learner(NamedTuple):
       and returns when it is done. Nothing is computed.
   """
 
-  init: Callable[[Array], train_state.TrainState]
+  init: Callable[..., train_state.TrainState]
   update: Callable[..., tuple[train_state.TrainState, dict[str, Any], Any]]
   placements: Any
   prepare: Callable[[Any], None]
@@ -77,9 +77,14 @@ def make_learner(
 
   Raises:
     ValueError: the recipe needs a value function and there is none, or the rows
-      do not divide over the mesh.
+      do not divide over the mesh or are fewer than the minibatches.
   """
   sharding.check_divides("rows of a batch", rows, mesh)
+  if config.num_minibatches > rows:
+    raise ValueError(
+      f"learner.num_minibatches={config.num_minibatches}: more than the {rows} "
+      "rows of a batch"
+    )
   if recipe.needs_value and value is None:
     raise ValueError(f"recipe {recipe.name} needs a value function; value=None")
   value = value if recipe.needs_value else None

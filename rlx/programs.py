@@ -20,6 +20,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from rlx import batch as batches
 from rlx import (
+  ahead,
   metrics,
   policy,
   pytree,
@@ -89,13 +90,12 @@ def make_programs(
   everywhere = sharding.replicated(mesh)
   # A batch is donated, and what it was made of is the caller's.
   put = functools.partial(jax.device_put, device=by_row, may_alias=False)
-  on_cpu = mesh.devices.flat[0].platform == "cpu"
   return Programs(
-    # Run once: on a CPU it compiles in half the time without vectorising.
     init=jax.jit(
       start,
+      donate_argnames="policy",
       out_shardings=placements,
-      compiler_options={"xla_backend_optimization_level": 1} if on_cpu else None,
+      compiler_options=ahead.once(mesh),
     ),
     state=state,
     place=functools.partial(_place, put, everywhere),
@@ -144,8 +144,12 @@ def make_programs(
   )
 
 
-def _init(model, value, recipe, optimizer, key) -> train_state.TrainState:
-  params = {"policy": model.init(jax.random.fold_in(key, 0))}
+def _init(
+  model, value, recipe, optimizer, key, policy=None
+) -> train_state.TrainState:
+  if policy is None:
+    policy = model.init(jax.random.fold_in(key, 0))
+  params = {"policy": policy}
   if value is not None:
     params["value"] = value.init(jax.random.fold_in(key, 1))
   return train_state.TrainState(

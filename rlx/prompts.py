@@ -30,6 +30,14 @@ class PromptTask:
   """Words of the scratch tokeniser, for a model made from scratch; () for one
   that reads bytes."""
 
+  def __post_init__(self):
+    num = len(self.rewards)
+    if not num or len(self.reward_weights or self.rewards) != num:
+      raise ValueError(
+        f"task.rewards has {num} functions and task.reward_weights is "
+        f"{self.reward_weights}: one weight each, and at least one function"
+      )
+
   def words(self) -> tuple[str, ...]:
     """Returns the vocabulary."""
     return self.vocabulary
@@ -52,6 +60,10 @@ def load(
   sources = task.data.build()
   out = {}
   for split in ("train", "test"):
+    if split not in sources:
+      raise ValueError(
+        f"task.data has no split {split!r}; it has {sorted(sources)}"
+      )
     source = sources[split]
     prompts = data_prompts.tokenise(
       source,

@@ -59,15 +59,14 @@ class _Run:
     key = jax.random.key(self.config.seed)
     if self.checkpoints.steps():
       return self._restore(key)
-    state = self.parts.learner.init(key)
     policy = self.parts.load(jax.random.fold_in(key, 0))
     if self.config.warm_start:
       policy = self._warm(policy)
-    state = state.replace(params={**state.params, "policy": policy})
     if self.parts.recipe.needs_reference:
       self.reference = jax.tree.map(lambda x: x.copy(), policy)
+    state = self.parts.learner.init(key, policy)
     self._open(None)
-    before = self._evaluate(policy)
+    before = self._evaluate(state.params["policy"])
     self.extra = {
       "before": before["sampled"]._asdict(),
       "before_greedy": _asdict(before.get("greedy")),

@@ -70,8 +70,9 @@ def load(
 def _run_of(place: pathlib.Path) -> tuple[pathlib.Path | None, int | None]:
   """Returns the run directory and the step that a path means."""
   name = place.name
-  if name.startswith("step_") and place.parent.name == "checkpoints":
-    return place.parent.parent, int(name.removeprefix("step_"))
+  step = name.removeprefix("step_")
+  if place.parent.name == "checkpoints" and step != name and step.isdecimal():
+    return place.parent.parent, int(step)
   if name == "checkpoints":
     return place.parent, None
   try:

@@ -19,11 +19,13 @@ TASK = tiny.Say(turns=2)
 
 @pytest.fixture(scope="module")
 def made():
-  """An engine and a learner with a value function."""
+  """An engine, and a learner with a value function that asks the sampler."""
   log = tiny.batch(rows=SHAPE.rows, length=SHAPE.length, turns=SHAPE.turns)
   engine = tiny.make_engine(tiny.policy(), SHAPE)
   trainer = tiny.make_learner(
-    tiny.policy(), recipes.ppo(), log, value=tiny.value()
+    *(tiny.policy(), recipes.ppo(), log),
+    value=tiny.value(),
+    old_log_probs="sampler",
   )
   return engine, trainer
 
@@ -127,6 +129,16 @@ def test_metrics_are_plain_numbers_of_learner_rollout_and_clock(straight):
   assert found["step/adv_std"] == pytest.approx(
     advantages[mask].std(), rel=1e-4
   )
+
+
+def test_the_sampler_says_what_the_policy_was_if_asked_to(straight):
+  # A value function takes a pass before the update, which says nothing of it.
+  for done in straight.done:
+    log = done.played.record
+    np.testing.assert_array_equal(
+      np.asarray(done.batch.old_log_probs)[log.mask], log.raw_log_probs[log.mask]
+    )
+    assert done.metrics["ratio/mean"] == pytest.approx(1.0, abs=1e-5)
 
 
 @pytest.mark.parametrize("at", [1, 3])

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import pickle
 import re
 import shutil
 import signal
@@ -27,35 +28,15 @@ from rlx import (
   recipes,
   rundir,
   train,
+  train_state,
 )
 from rlx.envs import frozen_lake
 from rlx.rollout import config as rollouts
 from rlx.view import console as consoles
 from tests import tiny
 
-STEPS = 6
-CONFIG = experiment.TrainConfig(
-  name="tiny",
-  model=dataclasses.replace(tiny.DECODER, vocab_size=14, num_layers=1),
-  task=frozen_lake.FrozenLake(size=3, turns=2, held_out=4),
-  recipe=config.spec(recipes.gigpo),
-  steps=STEPS,
-  rollout=rollouts.RolloutConfig(
-    num_prompts=4,
-    group_size=2,
-    max_prompt_length=11,
-    max_turn_length=12,
-    max_completion_length=2,
-  ),
-  optimizer=optimizer.OptimizerConfig(learning_rate=1e-2),
-  warm_start=experiment.WarmStart(
-    steps=2, batch_size=8, num_demonstrations=8
-  ),
-  # Evaluations have the shape of the rollouts, so that they compile once.
-  eval=experiment.EvalConfig(every=3, num=4, samples=2, greedy=False),
-  checkpoint=experiment.CheckpointConfig(every=2),
-  log=experiment.LogConfig(samples_every=2, num_samples=3),
-)
+CONFIG = tiny.EXPERIMENT
+STEPS = CONFIG.steps
 
 # A process that takes its own life at a moment of its run.
 DRIVER = """
@@ -79,8 +60,6 @@ if moment == "line":
   metrics.Writer.write = dying(metrics.Writer.write)
 elif moment == "commit":
   checkpoint_files.commit = dying(checkpoint_files.commit)
-elif moment == "samples":
-  train.rundir.RunDir.write_samples = dying(train.rundir.RunDir.write_samples)
 with open(config, "rb") as file:
   config = pickle.load(file)
 train.train(config, pathlib.Path(workdir), console.Console(quiet=True))
@@ -292,8 +271,6 @@ def test_a_run_that_is_stopped_in_its_warm_start_says_that_nothing_is_saved(
 def test_a_run_that_is_killed_again_and_again_is_the_one_never_killed(
   whole, tmp_path
 ):
-  import pickle
-
   pickled, path = tmp_path / "config.pkl", tmp_path / "run"
   pickled.write_bytes(pickle.dumps(CONFIG))
   env = {
@@ -348,22 +325,20 @@ def test_the_length_of_a_run_may_change(whole, tmp_path):
 
 
 def test_gradients_that_are_never_finite_end_the_run_with_what_to_look_at(
-  whole, tmp_path, monkeypatch
+  tmp_path,
 ):
-  path = tmp_path / "run"
-  shutil.copytree(whole[0], path)
-  step = frozen_lake.FrozenLake.episode
-
-  def episode(self, index, split):
-    found = step(self, index, split)
-    play = found.step
-    # Large enough for its square to be no float.
-    found.step = lambda x: (y := play(x))[:1] + (1e38 * index,) + y[2:]
-    return found
-
-  monkeypatch.setattr(frozen_lake.FrozenLake, "episode", episode)
-  longer = dataclasses.replace(CONFIG, steps=STEPS + 20)
+  # The first update makes parameters whose logits are no numbers.
+  bad = dataclasses.replace(
+    CONFIG,
+    optimizer=optimizer.OptimizerConfig(learning_rate=1e38),
+    learner=train_state.LearnerConfig(max_skipped=2),
+    warm_start=None,
+  )
   with pytest.raises(loop.NotFinite) as caught:
-    run(path, longer)
-  assert re.search(r"5 updates in a row.*nonfinite.*step 6", str(caught.value))
-  assert (path / "nonfinite/step_7/arrays.safetensors").exists()
+    run(tmp_path, bad)
+  assert re.search(
+    r"step 3: 2 updates in a row.*max_skipped=2.*/nonfinite.* step 2",
+    str(caught.value),
+  )
+  for step in (2, 3):
+    assert (tmp_path / f"nonfinite/step_{step}/arrays.safetensors").exists()

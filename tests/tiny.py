@@ -14,12 +14,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rlx import learner, recipes, sharding, train_state
+from rlx import config, experiment, learner, recipes, sharding, train_state
 from rlx import optimizer as optimizers
 from rlx import policy as policies
 from rlx import tokenizer as tokenizers
+from rlx.envs import frozen_lake
 from rlx.models import config as model_config
 from rlx.models import policy as model_policy
+from rlx.rollout import config as rollouts
 from rlx.rollout import engine, episodes, record, sampling
 
 WORDS = ("l", "r")
@@ -271,7 +273,7 @@ def make_learner(
   value: policies.Value | None = None,
   optimizer: optimizers.OptimizerConfig | None = None,
   temperature: float = 1.0,
-  **config: Any,
+  **settings: Any,
 ) -> learner.Learner:
   """A learner for batches of the shape of `log`.
 
@@ -281,7 +283,7 @@ def make_learner(
     model,
     recipe,
     optimizer or optimizers.OptimizerConfig(learning_rate=0.1, eps=1.0),
-    train_state.LearnerConfig(**config),
+    train_state.LearnerConfig(**settings),
     mesh=one_device() if mesh is None else mesh,
     temperature=temperature,
     rows=len(log.tokens),
@@ -293,10 +295,32 @@ def make_learner(
 
 def start(made: learner.Learner, seed: int = 0) -> train_state.TrainState:
   """A state whose policy is far from uniform."""
-  state = made.init(jax.random.key(seed))
-  drawn = jax.tree.map(
-    lambda x, place: jax.device_put(x, place),
-    params_like(state.params["policy"], seed),
-    made.placements.params["policy"],
-  )
-  return dataclasses.replace(state, params={**state.params, "policy": drawn})
+  shapes = jax.eval_shape(made.init, jax.random.key(0))
+  drawn = params_like(shapes.params["policy"], seed)
+  places = made.placements.params["policy"]
+  return made.init(jax.random.key(seed), jax.device_put(drawn, places))
+
+
+# A whole run of six steps, on a real environment with a real decoder.
+EXPERIMENT = experiment.TrainConfig(
+  name="tiny",
+  model=dataclasses.replace(DECODER, vocab_size=14, num_layers=1),
+  task=frozen_lake.FrozenLake(size=3, turns=2, held_out=4),
+  recipe=config.spec(recipes.gigpo),
+  steps=6,
+  rollout=rollouts.RolloutConfig(
+    num_prompts=4,
+    group_size=2,
+    max_prompt_length=11,
+    max_turn_length=12,
+    max_completion_length=2,
+  ),
+  optimizer=optimizers.OptimizerConfig(learning_rate=1e-2),
+  warm_start=experiment.WarmStart(
+    steps=2, batch_size=8, num_demonstrations=8
+  ),
+  # Evaluations have the shape of the rollouts, so that they compile once.
+  eval=experiment.EvalConfig(every=3, num=4, samples=2, greedy=False),
+  checkpoint=experiment.CheckpointConfig(every=2),
+  log=experiment.LogConfig(samples_every=2, num_samples=3),
+)

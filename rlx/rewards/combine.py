@@ -11,7 +11,7 @@ called by keyword with what it accepts, once a batch. None abstains. It may be
 return a list of numbers for each completion: the reward of each of its steps.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -110,8 +110,10 @@ def check(functions: Sequence[RewardFunction], columns: Sequence[str]) -> None:
   anything compiles.
 
   Raises:
-    ValueError: naming the function, the columns it lacks and those present.
+    ValueError: naming the function, the columns it lacks and those present; or
+      columns whose names are taken.
   """
+  _refuse_reserved(columns)
   known = {*calls.GIVEN, *columns}
   for function, name in zip(functions, _names(functions), strict=True):
     missing = sorted(calls.required(function) - known)
@@ -120,6 +122,12 @@ def check(functions: Sequence[RewardFunction], columns: Sequence[str]) -> None:
         f"reward function {name!r} needs the columns {missing}, but the data"
         f" set has {sorted(columns)}"
       )
+
+
+def _refuse_reserved(columns: Iterable[str]) -> None:
+  reserved = sorted(set(columns) & set(calls.GIVEN))
+  if reserved:
+    raise ValueError(f"the data set may not have columns named {reserved}")
 
 
 def columns_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
@@ -152,9 +160,7 @@ def _batch(prompts, completions, completion_ids, columns) -> dict[str, Any]:
   for name, values in {**sizes, **columns}.items():
     if len(values) != len(prompts):
       raise ValueError(f"{len(values)} {name} for {len(prompts)} prompts")
-  reserved = sorted(set(columns) & set(calls.GIVEN))
-  if reserved:
-    raise ValueError(f"the data set may not have columns named {reserved}")
+  _refuse_reserved(columns)
   texts = [
     text
     if isinstance(prompt, str)

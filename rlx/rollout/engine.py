@@ -1,7 +1,7 @@
 """The compiled programs of a rollout, for one policy, batch shape and sampler.
 
-Shapes are fixed: `first` once a batch, `turn` once a turn and window. Nothing
-is compiled after every window was met (`warm_up` meets them all).
+Shapes are fixed: `first` once a batch, `turn` once a turn, for a few windows. The
+first call of `first` compiles them all; nothing is compiled after it.
 """
 
 import functools
@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from rlx import ahead, sharding
 from rlx import policy as policies
-from rlx import sharding
 from rlx.rollout import decode, sampling
 
 
@@ -39,18 +39,24 @@ class Shape(NamedTuple):
     return self.prompt_tokens + self.action_tokens + (self.turns - 1) * per_turn
 
   def window(self, turn: int) -> int:
-    """Returns how many cache slots turn `turn` may read: one of four or fewer."""
+    """Returns how many cache slots turn `turn` may read: one of a few."""
     if turn == 0:
       return self.prompt_tokens + self.action_tokens
     per_turn = self.turn_tokens + self.action_tokens
     need = self.prompt_tokens + self.action_tokens + turn * per_turn + 1
-    quarter = -(-(self.length + 1) // 4)
-    return min(-(-need // quarter) * quarter, 4 * quarter)
+    return -(-need // self._part) * self._part
+
+  @property
+  def _part(self) -> int:
+    """Slots by which windows grow: a quarter, or all where there are few."""
+    slots = self.length + 1
+    return -(-slots // max(1, min(4, slots // 64)))
 
   @property
   def cache_length(self) -> int:
+    whole = -(-(self.length + 1) // self._part) * self._part
     # The appended chunk is written whole, padding included.
-    return 4 * -(-(self.length + 1) // 4) + self.turn_tokens + 1
+    return whole + self.turn_tokens + 1
 
 
 class Engine(NamedTuple):
@@ -99,7 +105,9 @@ def make_engine(
     max_new=shape.action_tokens,
   )
 
-  @jax.jit
+  rows = sharding.batch_sharding(mesh, 1)
+
+  @functools.partial(jax.jit, out_shardings=rows)
   def first(params, key, prompt_ids, tokens, length):
     group = shape.num_samples
     hidden, cache = decode.prefill(
@@ -118,7 +126,9 @@ def make_engine(
       window=shape.window(0),
     )
 
-  @functools.partial(jax.jit, static_argnames="window", donate_argnums=2)
+  @functools.partial(
+    jax.jit, static_argnames="window", donate_argnums=2, out_shardings=rows
+  )
   def turn(
     params, key, cache, prompt_ids, samples, tokens, start, length, live, window
   ):
@@ -135,4 +145,29 @@ def make_engine(
       return jax.device_put(x, sharding.replicated(mesh))
     return jax.device_put(x, sharding.batch_sharding(mesh, x.ndim))
 
-  return Engine(shape, first, turn, place)
+  compiling, begun = ahead.Ahead(), []
+
+  def begin(params, key, *prompts):
+    if not begun:
+      begun.append(True)
+      _, cache = jax.eval_shape(first, params, key, *prompts)
+      cache = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=rows), cache
+      )
+      like = (ahead.shape_of(params), key, cache, *_chunk(shape, place))
+      for window in sorted({shape.window(t) for t in range(1, shape.turns)}):
+        compiling.start(turn, *like, window=window, name=window)
+    return first(params, key, *prompts)
+
+  def go_on(*args, window):
+    compiling.wait(window)
+    return turn(*args, window=window)
+
+  return Engine(shape, begin, go_on, place)
+
+
+def _chunk(shape: Shape, place) -> tuple[jax.Array, ...]:
+  """Returns what `turn` is told of each row, from prompt_ids to live."""
+  row = place(np.zeros(shape.rows, np.int32))
+  tokens = np.zeros((shape.rows, shape.turn_tokens + 1), np.int32)
+  return row, row, place(tokens), row, row, place(np.ones(shape.rows, bool))

@@ -1,7 +1,6 @@
 """Many episodes at once: all that are alive advance together, turn by turn."""
 
 import logging
-import math
 import time
 import types
 from collections.abc import Callable, Mapping, Sequence
@@ -260,8 +259,8 @@ class _Game:
 
 def _finite(reward: Any) -> float:
   number = float(reward)
-  if not math.isfinite(number):
-    raise ValueError(f"reward={reward}: must be a finite number")
+  if not abs(number) <= np.finfo(np.float32).max:
+    raise ValueError(f"reward={reward}: must be a finite float32")
   return number
 
 

@@ -101,19 +101,23 @@ def draw(
   """
   logits = logits.astype(jnp.float32)
   if sampling.temperature == 0:
-    token = jnp.argmax(logits, axis=-1)
-    raw = jax.nn.log_softmax(logits, axis=-1)
-    picked = jnp.take_along_axis(raw, token[:, None], axis=-1)[:, 0]
-    return Drawn(token, jnp.zeros_like(picked), picked)
+    token = _argmax(logits)
+    raw = _log_prob(logits, token)
+    return Drawn(token, jnp.zeros_like(raw), raw)
   logits = logits / sampling.temperature
   noise = noises.gumbel(noises.fold_in(keys, position), logits.shape[-1])
   keep = support(logits, sampling)
   kept = logits if keep is None else jnp.where(keep, logits, -jnp.inf)
   token = _argmax(kept + noise)
+  raw = _log_prob(logits, token)
+  return Drawn(token, raw if keep is None else _log_prob(kept, token), raw)
+
+
+def _log_prob(
+  logits: Float[Array, "N V"], token: Int[Array, " N"]
+) -> Float[Array, " N"]:
   picked = jnp.take_along_axis(logits, token[:, None], axis=-1)[:, 0]
-  raw = picked - jax.nn.logsumexp(logits, axis=-1)
-  log_prob = raw if keep is None else picked - jax.nn.logsumexp(kept, axis=-1)
-  return Drawn(token, log_prob, raw)
+  return picked - jax.nn.logsumexp(logits, axis=-1)
 
 
 def _argmax(scores: Float[Array, "N V"]) -> Int[Array, " N"]:

@@ -222,7 +222,7 @@ def breaks(how):
 
 
 @pytest.mark.parametrize(
-  "how", [RuntimeError("no route"), math.nan, math.inf, None, "much"]
+  "how", [RuntimeError("no route"), math.nan, math.inf, 1e39, None, "much"]
 )
 def test_an_environment_that_fails_costs_its_episode_only(play, how, caplog):
   whole, broken = play()[0], play(breaks(how))[0]

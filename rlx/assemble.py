@@ -68,10 +68,13 @@ def assemble(config: experiment.TrainConfig) -> Parts:
     mesh,
   )
   tokenizers.check_fits(tokenizer, decoder.vocab_size)
-  model = model_policy.make_policy(decoder)
+  constrain = sharding.constrainer(mesh)
+  model = model_policy.make_policy(decoder, constrain)
   value = None
   if config.value != "none":
-    value = model_policy.make_value(decoder, own_network=config.value == "own")
+    value = model_policy.make_value(
+      decoder, own_network=config.value == "own", constrain=constrain
+    )
   shape = _shape(config, config.rollout.num_prompts, config.rollout.group_size)
   trainer = learner.make_learner(
     model,

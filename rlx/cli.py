@@ -6,6 +6,8 @@ import os
 import sys
 from typing import NamedTuple
 
+from rlx import devices
+
 
 class Command(NamedTuple):
   """A sub-command: `module.main(arguments) -> exit code`, and its one line."""
@@ -66,6 +68,7 @@ def run(arguments: list[str]) -> int:
     )
     return 2
   quiet_logs()
+  devices.prepare()
   collect_seldom()
   # Each command is imported when asked for, so that `rlx --help` is instant.
   module = importlib.import_module(f"rlx.commands.{COMMANDS[name].module}")

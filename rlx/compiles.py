@@ -17,10 +17,11 @@ class Count:
     self.num = 0
     self.seconds = 0.0
 
-  def _add(self, event: str, duration: float, **_: str | int) -> None:
+  def _add(self, event: str, duration_secs: float, **kwargs: str | int) -> None:
+    del kwargs
     if event == _EVENT:
       self.num += 1
-      self.seconds += duration
+      self.seconds += duration_secs
 
 
 @contextlib.contextmanager

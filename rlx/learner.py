@@ -6,7 +6,6 @@ devices, is the same update.
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -14,7 +13,6 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from rlx import batch as batches
 from rlx import (
   ahead,
   metrics,
@@ -25,6 +23,7 @@ from rlx import (
   sharding,
   train_state,
 )
+from rlx import batch as batches
 from rlx import optimizer as optimizers
 from rlx.recipes import recipe as recipes
 
@@ -189,4 +188,3 @@ def _join(found: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
     name: metrics.add(found[name], more[name]) for name in found if name in more
   }
   return {**found, **more, **both}
-

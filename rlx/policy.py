@@ -26,8 +26,10 @@ class Policy(NamedTuple):
       (hidden[B C D], cache)`: the cached form of `apply`. Row `b`'s keys are
       written at `positions[b]`, which must be contiguous from `positions[b,0]`,
       and a query at position `p` sees cache slots `0..p`. `window` (static) is
-      an upper bound on `positions + 1`: slots beyond it are not read. Positions
-      written past the end of what is valid are overwritten by later calls.
+      an upper bound on `positions + 1`: slots beyond it are not read. Where it
+      equals the chunk's length, the chunk begins at position 0, and the cache is
+      not read at all. Positions written past the end of what is valid are
+      overwritten by later calls.
     axes: tree like params; each leaf a tuple of logical axis names.
     vocab_size: number of logits.
   """

@@ -65,4 +65,3 @@ def start(
   compiling.start(run.weigh, batch, chosen)
   compiling.start(run.zeros, state.params, batch)
   compiling.start(run.advance, state)
-

@@ -18,7 +18,6 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
-from rlx import batch as batches
 from rlx import (
   ahead,
   metrics,
@@ -27,6 +26,7 @@ from rlx import (
   sharding,
   train_state,
 )
+from rlx import batch as batches
 from rlx.credit import estimator
 from rlx.credit import tokens as spreads
 from rlx.objective import log_probs as scoring

@@ -118,6 +118,21 @@ def batch_sharding(mesh: Mesh, ndim: int = 2) -> NamedSharding:
   return NamedSharding(mesh, spec(("batch",) + (None,) * (ndim - 1)))
 
 
+def constrainer(mesh: Mesh, rules: Any = None) -> Any:
+  """Returns `(activation, logical axes) -> activation`, which fixes its place.
+
+  An activation whose rows do not divide over the mesh is left to the compiler.
+  """
+
+  def constrain(x: jax.Array, logical: tuple[str | None, ...]) -> jax.Array:
+    if mesh.devices.size == 1 or x.shape[0] % batch_devices(mesh):
+      return x
+    place = NamedSharding(mesh, spec(logical, rules))
+    return jax.lax.with_sharding_constraint(x, place)
+
+  return constrain
+
+
 def replicated(mesh: Mesh) -> NamedSharding:
   """Returns the placement of an array that every device holds whole."""
   return NamedSharding(mesh, PartitionSpec())

@@ -4,13 +4,19 @@ import os
 import pathlib
 import tempfile
 
-_FLAG = "--xla_force_host_platform_device_count=8"
-if _FLAG not in os.environ.get("XLA_FLAGS", ""):
-  os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_FLAG}".strip()
+_FLAGS = (
+  "--xla_force_host_platform_device_count=8",
+  # Eight devices on two busy cores may be slow to meet.
+  "--xla_cpu_collective_call_terminate_timeout_seconds=300",
+)
+os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *_FLAGS])
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax
 
+from rlx import devices
+
+devices.prepare()
 jax.config.update("jax_numpy_rank_promotion", "raise")
 _CACHE = pathlib.Path(tempfile.gettempdir()) / "rlx-test-compilation-cache"
 jax.config.update("jax_compilation_cache_dir", str(_CACHE))

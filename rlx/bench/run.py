@@ -24,6 +24,7 @@ class Clock:
   ends: list[float] = dataclasses.field(default_factory=list)
   cpu: list[float] = dataclasses.field(default_factory=list)
   tokens: list[int] = dataclasses.field(default_factory=list)
+  new_tokens: list[int] = dataclasses.field(default_factory=list)
   reward: list[float] = dataclasses.field(default_factory=list)
 
 
@@ -113,6 +114,7 @@ def _loop(workload, steps, built: Built, clock: Clock) -> None:
     clock.ends.append(time.time())
     clock.cpu.append(measure.cpu_seconds())
     clock.tokens.append(int(np.asarray(rollout.valid).sum()))
+    clock.new_tokens.append(int(np.asarray(rollout.mask).sum()))
     return out
 
   loop.run(
@@ -126,7 +128,9 @@ def _loop(workload, steps, built: Built, clock: Clock) -> None:
   )
 
 
-def _steps(workload, clock: Clock, setup: tuple[float, float]) -> dict[str, Any]:
+def _steps(
+  workload, clock: Clock, setup: tuple[float, float]
+) -> dict[str, Any]:
   began, cpu_began = setup
   seconds = np.diff([began, *clock.ends])
   cpu = np.diff([cpu_began, *clock.cpu])
@@ -135,7 +139,7 @@ def _steps(workload, clock: Clock, setup: tuple[float, float]) -> dict[str, Any]
   counted = slice(first, None)
   median = lambda x: statistics.median(x[counted])
   step, train = median(seconds), median(clock.train)
-  new = workload.new_tokens_per_step
+  new = median(clock.new_tokens)
   return {
     "step_s_min": float(min(seconds[counted])),
     "step_s_median": float(step),
@@ -150,5 +154,6 @@ def _steps(workload, clock: Clock, setup: tuple[float, float]) -> dict[str, Any]
     "cpu_s": cpu.tolist(),
     "sample_s": clock.sample,
     "train_s": clock.train,
+    "new_tokens": clock.new_tokens,
     "reward": clock.reward,
   }

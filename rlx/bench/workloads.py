@@ -46,7 +46,7 @@ class Workload:
   """In all, warm-up included."""
   model: model_config.DecoderConfig = MODEL
   optimizer: optimizers.OptimizerConfig = optimizers.OptimizerConfig(
-    learning_rate=1e-3, b1=0.9, b2=0.95, max_grad_norm=0
+    learning_rate=1e-3, b1=0.9, b2=0.95, max_grad_norm=0.0
   )
   learner: train_state.LearnerConfig = train_state.LearnerConfig()
   temperature: float = 1.0

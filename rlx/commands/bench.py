@@ -57,11 +57,12 @@ def main(args: list[str]) -> int:
   if as_json:
     print(json.dumps(found))
     return 0
-  _show(found)
+  show(found)
   return 0
 
 
-def _show(found: dict[str, Any]) -> None:
+def show(found: dict[str, Any]) -> None:
+  """Prints what was measured as a table."""
   # Imported here: `--json` prints nothing else.
   from rlx.view import console
 

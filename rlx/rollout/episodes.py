@@ -154,7 +154,9 @@ class _Game:
       zip(prompt_ids, indices, strict=True)
     ):
       rows = range(place * group, (place + 1) * group)
-      game._start_group(rows, lambda index=index: make(index), int(prompt), index)
+      game._start_group(
+        rows, lambda index=index: make(index), int(prompt), index
+      )
     return game
 
   def _start_group(self, rows, make, seed: int, index: int) -> None:
@@ -166,7 +168,9 @@ class _Game:
         text, info = self.episodes[row].reset(seed=seed)
         self.state[row] = info.get("state_key", text)
         texts.append(text)
-      except Exception:  # Whatever an environment raises costs only its episode.
+      except (
+        Exception
+      ):  # Whatever an environment raises costs only its episode.
         self._fail(row)
     # Something is computed even for a group that has nobody to play it.
     ids = [self.tokenizer.pad_id]

@@ -3,7 +3,8 @@
 On a CPU `jax.random` computes Threefry in a loop that writes all its state to
 memory again and again, which takes longer than a small model takes to predict.
 Here a number is one expression of its counter. The numbers are the same, bit
-for bit, and keys of other generators are left to `jax.random`.
+for bit, as those of JAX's default (`jax_threefry_partitionable`). Keys of other
+generators are left to `jax.random`.
 
 Source: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3";
 Threefry-2x32 with 20 rounds.
@@ -37,9 +38,7 @@ def gumbel(keys: Key[Array, " N"], size: int) -> Float[Array, "N {size}"]:
 
 
 def _is_threefry(keys: Key[Array, "..."]) -> bool:
-  # With the older, unpartitionable layout the counters are others.
-  partitionable = jax.config.jax_threefry_partitionable
-  return partitionable and jax.random.key_impl(keys) == "threefry2x32"
+  return jax.random.key_impl(keys) == "threefry2x32"
 
 
 def _uniform(bits: UInt[Array, "*N"]) -> Float[Array, "*N"]:

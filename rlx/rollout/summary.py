@@ -20,7 +20,9 @@ def measure(played: episodes.Played, group_size: int) -> dict[str, float]:
   outcome = _outcomes(played, group_size)
   kept = log.turns > 0
   chosen, turns = log.mask.sum(1)[kept], log.turns[kept]
-  ended = np.array([stop in ("completed", "stop") for stop in played.stop])[kept]
+  ended = np.array([stop in ("completed", "stop") for stop in played.stop])[
+    kept
+  ]
   paid = np.arange(log.reward.shape[1])[None] < log.turns[:, None]
   out = {
     "reward": outcome.mean(),

@@ -189,9 +189,7 @@ def _collectors(config, model, tokenizer, mesh):
     play = _complete(config.task, tokenizer, data, key)
   else:
     num_test = config.task.num_test()
-    episodes.check(
-      config.task, tokenizer, config.rollout.max_prompt_length
-    )
+    episodes.check(config.task, tokenizer, config.rollout.max_prompt_length)
     play = _play(config.task, tokenizer, key)
 
   def make(split, sampler, num_prompts, group_size) -> Collect:

@@ -112,7 +112,9 @@ def test_the_command_line_is_there_at_once():
   assert found.returncode == 0
   assert "usage: rlx COMMAND" in found.stdout
   # What takes long to import is not imported.
-  imported = {line.rpartition("|")[2].strip() for line in found.stderr.splitlines()}
+  imported = {
+    line.rpartition("|")[2].strip() for line in found.stderr.splitlines()
+  }
   assert not imported & {"jax", "transformers", "tyro", "rich"}
   assert time.perf_counter() - began < 10
 
@@ -196,7 +198,9 @@ def test_a_disk_that_cannot_be_written_is_one_message(rlx, tmp_path):
   code, _, err = rlx("train", "quickstart", "--workdir", tmp_path / "file")
   assert code == 2
   assert "is a file" in err
-  code, _, err = rlx("train", "quickstart", "--workdir", tmp_path / "file" / "x")
+  code, _, err = rlx(
+    "train", "quickstart", "--workdir", tmp_path / "file" / "x"
+  )
   assert code in (1, 2)
   assert "Traceback" not in err
 
@@ -280,7 +284,9 @@ def test_quiet_says_nothing_but_what_went_wrong(rlx, settings, tmp_path):
   steps = ("--steps", "0", "--warm-start", "None")
   code, out, err = rlx("train", settings, "--workdir", path, "--quiet", *steps)
   assert (code, out, err) == (0, "", "")
-  code, out, err = rlx("train", settings, "--workdir", path, "--seed", "1", *steps)
+  code, out, err = rlx(
+    "train", settings, "--workdir", path, "--seed", "1", *steps
+  )
   assert code == 2
   assert "seed: 0 -> 1" in err
 

@@ -64,7 +64,11 @@ def test_experiments_that_come_with_rlx_are_whole(name):
 @pytest.mark.parametrize(
   "path, value, message",
   [
-    ("rollout.group_size", 1, "rollout.group_size=1: recipe gigpo .* 2 or more"),
+    (
+      "rollout.group_size",
+      1,
+      "rollout.group_size=1: recipe gigpo .* 2 or more",
+    ),
     ("rollout.num_prompts", 5, "rows of a batch=10 .* 8 devices.*: 8 or 16"),
     ("recipe", config.spec(recipes.ppo), "value=none: recipe ppo"),
     ("rollout.sampling.temperature", 0.0, "temperature=0: a greedy policy"),

@@ -108,6 +108,6 @@ def test_tiny_steps_move_float32_masters_under_a_bfloat16_computation():
   # Rows of the embedding whose token is nowhere have no gradient.
   del before["policy"]["embed"]
   after = {k: v for k, v in state.params["policy"].items() if k != "embed"}
-  moved = jax.tree.map(lambda a, b: (np.asarray(a) != b), after, before["policy"])
+  moved = jax.tree.map(lambda a, b: np.asarray(a) != b, after, before["policy"])
   share = np.mean(np.concatenate([x.ravel() for x in jax.tree.leaves(moved)]))
   assert share > 0.95

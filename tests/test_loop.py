@@ -65,9 +65,7 @@ class Run:
     self.calls.append(("collect", version))
     self.asked.append((ids, version))
     assert ids == indices
-    played = tiny.play(
-      self.engine, params, TASK, first=ids[0], version=version
-    )
+    played = tiny.play(self.engine, params, TASK, first=ids[0], version=version)
     if version in self.spoil:
       played.record.reward[0, 0] = math.inf
     return played
@@ -136,7 +134,8 @@ def test_the_sampler_says_what_the_policy_was_if_asked_to(straight):
   for done in straight.done:
     log = done.played.record
     np.testing.assert_array_equal(
-      np.asarray(done.batch.old_log_probs)[log.mask], log.raw_log_probs[log.mask]
+      np.asarray(done.batch.old_log_probs)[log.mask],
+      log.raw_log_probs[log.mask],
     )
     assert done.metrics["ratio/mean"] == pytest.approx(1.0, abs=1e-5)
 
@@ -155,7 +154,9 @@ def test_a_loop_that_stops_and_goes_on_is_the_one_that_never_stopped(
   assert len(saved[1]) == len(jax.tree.leaves(second.state))
   assert lines(first) + lines(second) == lines(straight)
   jax.tree.map(
-    np.testing.assert_array_equal, tiny.host(second.state), tiny.host(straight.state)
+    np.testing.assert_array_equal,
+    tiny.host(second.state),
+    tiny.host(straight.state),
   )
 
 

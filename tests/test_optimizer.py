@@ -54,7 +54,9 @@ def adam(config, gradients, params):
 
 @pytest.mark.parametrize("max_grad_norm", [0.0, 1.0, 100.0])
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
-def test_an_update_is_adamw_on_the_clipped_gradient(max_grad_norm, weight_decay):
+def test_an_update_is_adamw_on_the_clipped_gradient(
+  max_grad_norm, weight_decay
+):
   config = Config(
     learning_rate=0.1, max_grad_norm=max_grad_norm, weight_decay=weight_decay
   )

@@ -98,5 +98,3 @@ def test_help_teaches(name, capsys):
 def test_folders_of_the_readme_exist():
   for name in re.findall(r"^    ((?:rlx/)?[a-z_]+(?:/|\.py))  ", README, re.M):
     assert (ROOT / name).exists(), name
-
-

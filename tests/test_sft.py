@@ -148,7 +148,12 @@ def test_what_stands_in_padding_is_inert():
 
 def test_the_loss_falls_and_the_cursor_goes_on():
   batches = data.sft_batches(
-    rows(), tiny.tokenizer(), batch_size=LINES, length=LENGTH, seed=0, num_epochs=30
+    rows(),
+    tiny.tokenizer(),
+    batch_size=LINES,
+    length=LENGTH,
+    seed=0,
+    num_epochs=30,
   )
   found = updates(batches)
   losses = [numbers["loss"] for _, numbers, _ in found]

@@ -64,14 +64,18 @@ def test_two_axes_over_one_mesh_axis_are_refused_by_name():
 
 def test_a_tree_of_axes_becomes_a_tree_of_placements():
   mesh = sharding.make_mesh(MESH)
-  found = sharding.shardings({"a": ("vocab", "embed"), "b": [("norm",), ()]}, mesh)
+  found = sharding.shardings(
+    {"a": ("vocab", "embed"), "b": [("norm",), ()]}, mesh
+  )
   assert found["a"] == NamedSharding(mesh, PartitionSpec("tensor", "fsdp"))
   assert found["b"][1] == NamedSharding(mesh, PartitionSpec())
 
 
 def test_rows_are_split_over_data_and_fsdp():
   mesh = sharding.make_mesh(MESH)
-  x = jax.device_put(np.arange(16.0).reshape(8, 2), sharding.batch_sharding(mesh))
+  x = jax.device_put(
+    np.arange(16.0).reshape(8, 2), sharding.batch_sharding(mesh)
+  )
   assert {shard.data.shape for shard in x.addressable_shards} == {(2, 2)}
   assert sharding.batch_devices(mesh) == 4
   whole = jax.device_put(np.zeros(3), sharding.replicated(mesh))

@@ -20,7 +20,6 @@ from rlx import (
   assemble,
   checkpoint,
   config,
-  experiment,
   loop,
   metrics,
   optimizer,
@@ -30,8 +29,6 @@ from rlx import (
   train,
   train_state,
 )
-from rlx.envs import frozen_lake
-from rlx.rollout import config as rollouts
 from rlx.view import console as consoles
 from tests import tiny
 
@@ -67,9 +64,7 @@ train.train(config, pathlib.Path(workdir), console.Console(quiet=True))
 
 
 def run(workdir, settings=CONFIG, console=None):
-  return train.train(
-    settings, workdir, console or consoles.Console(quiet=True)
-  )
+  return train.train(settings, workdir, console or consoles.Console(quiet=True))
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +127,9 @@ def assert_same_run(path, want):
   for name in names(path):
     mine, theirs = (x / "samples" / name for x in (path, want))
     assert mine.read_text() == theirs.read_text()
-  summaries = [json.loads((x / "summary.json").read_text()) for x in (path, want)]
+  summaries = [
+    json.loads((x / "summary.json").read_text()) for x in (path, want)
+  ]
   assert {**summaries[0], "wall_s": 0} == {**summaries[1], "wall_s": 0}
 
 

@@ -243,7 +243,11 @@ def batch(
   """
   rng = np.random.default_rng(seed)
   log = record.Record.empty(
-    np.arange(rows) // 4, np.arange(rows) % 4, length=length, turns=turns, version=0
+    np.arange(rows) // 4,
+    np.arange(rows) % 4,
+    length=length,
+    turns=turns,
+    version=0,
   )
   most = (length - 4) // (2 * turns)
   for row in range(rows):
@@ -316,9 +320,7 @@ EXPERIMENT = experiment.TrainConfig(
     max_completion_length=2,
   ),
   optimizer=optimizers.OptimizerConfig(learning_rate=1e-2),
-  warm_start=experiment.WarmStart(
-    steps=2, batch_size=8, num_demonstrations=8
-  ),
+  warm_start=experiment.WarmStart(steps=2, batch_size=8, num_demonstrations=8),
   # Evaluations have the shape of the rollouts, so that they compile once.
   eval=experiment.EvalConfig(every=3, num=4, samples=2, greedy=False),
   checkpoint=experiment.CheckpointConfig(every=2),

@@ -50,5 +50,7 @@ def main(args: list[str]) -> int:
     print(f"{x['name']:20} {x['formula']}")
     print(f"{'':20} {x['source']} [{x['confidence']}]")
     print(f"{'':20} verbs: {', '.join(x['verbs'])}{evidence}")
-  print("\n`rlx recipes NAME` explains one; `--recipe.FIELD` changes it in a run.")
+  print(
+    "\n`rlx recipes NAME` explains one; `--recipe.FIELD` changes it in a run."
+  )
   return 0

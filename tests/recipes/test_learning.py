@@ -66,7 +66,9 @@ def learn(made, trainer):
     )
     log = played.record
     state, found, _ = trainer.update(state, None, log.rollout(), log.steps())
-    out.append(metrics.fetch(found) | summary.measure(played, SHAPE.num_samples))
+    out.append(
+      metrics.fetch(found) | summary.measure(played, SHAPE.num_samples)
+    )
   return out
 
 

@@ -85,7 +85,10 @@ def test_turns_from_the_cache_are_one_long_sequence_to_the_trainer(decoder):
   assert gap.max() <= 1e-5
   # Both ways to end a turn were met, so the last token was in the cache and
   # was not.
-  ends = [np.isin(log.tokens, tiny.END) & log.mask, ~log.mask & (log.tokens == 1)]
+  ends = [
+    np.isin(log.tokens, tiny.END) & log.mask,
+    ~log.mask & (log.tokens == 1),
+  ]
   assert all(x.any() for x in ends)
   assert (log.turns == TURNS).all()
 

@@ -97,7 +97,9 @@ def expected_tokens(log, row, env, tokenizer):
 
 def test_tokens_are_what_was_said_and_the_mask_is_what_was_chosen(play):
   words = ("l", "r", "l r")
-  played, envs = play(lambda env, turn: {"text": words[(env.index + turn) % 3 * (turn > 0)]})
+  played, envs = play(
+    lambda env, turn: {"text": words[(env.index + turn) % 3 * (turn > 0)]}
+  )
   log, closed = played.record, 0
   # The longest thing to say has two words, and may need the closing token.
   assert SHAPE.turn_tokens == 4
@@ -119,7 +121,9 @@ def test_the_environment_hears_the_text_without_the_stop_token(play):
   log, tokenizer = played.record, tiny.tokenizer()
   for row, env in enumerate(envs):
     spans = [x for x in views.spans(log, row) if x[2]]
-    texts = [tokenizer.decode(log.tokens[row, a:b].tolist()) for a, b, _ in spans]
+    texts = [
+      tokenizer.decode(log.tokens[row, a:b].tolist()) for a, b, _ in spans
+    ]
     assert env.heard == texts
 
 
@@ -180,10 +184,17 @@ def ends(env, turn):
   }[env.index]
 
 
-def test_every_way_to_end_is_told_and_success_is_what_the_environment_says(play):
+def test_every_way_to_end_is_told_and_success_is_what_the_environment_says(
+  play,
+):
   played, _ = play(ends)
   log = played.record
-  assert played.stop[::4] == ["completed", "truncated", "max_turns", "completed"]
+  assert played.stop[::4] == [
+    "completed",
+    "truncated",
+    "max_turns",
+    "completed",
+  ]
   assert log.turns[::4].tolist() == [1, 2, 3, 2]
   # Without a word about it, success is an outcome above 0.
   assert played.success[:12].tolist() == [True] * 4 + [False] * 8
@@ -271,7 +282,9 @@ def test_when_all_environments_fail_the_run_does(play):
 
 
 def test_members_of_a_group_that_start_apart_are_refused(play):
-  with pytest.raises(ValueError, match="episode 20: .* start apart, with 'l' and 'r'"):
+  with pytest.raises(
+    ValueError, match="episode 20: .* start apart, with 'l' and 'r'"
+  ):
     play(lambda env, turn: {"text": "r" if env.member == 2 else "l"})
 
 

@@ -44,7 +44,19 @@ def write(log, rows, tokens, length):
 def test_tokens_are_appended_in_order_and_masked_where_nothing_was_chosen():
   rollout = played().rollout()
   chosen, said = True, False
-  assert rollout.tokens[0, :11].tolist() == [3, 5, 11, 1, 5, 6, 7, 15, 5, 16, 17]
+  assert rollout.tokens[0, :11].tolist() == [
+    3,
+    5,
+    11,
+    1,
+    5,
+    6,
+    7,
+    15,
+    5,
+    16,
+    17,
+  ]
   assert rollout.mask[0].tolist() == [
     *[said] * 2,
     *[chosen] * 2,
@@ -60,7 +72,9 @@ def test_tokens_are_appended_in_order_and_masked_where_nothing_was_chosen():
 def test_log_probs_stand_on_their_tokens_and_are_0_elsewhere():
   rollout = played().rollout()
   live = rollout.mask
-  np.testing.assert_allclose(rollout.log_probs[live], -rollout.tokens[live] / 10)
+  np.testing.assert_allclose(
+    rollout.log_probs[live], -rollout.tokens[live] / 10
+  )
   np.testing.assert_allclose(
     rollout.raw_log_probs[live], -rollout.tokens[live] / 10 - 1
   )

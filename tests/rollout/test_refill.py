@@ -33,7 +33,9 @@ def sampler(outcomes, stops=None):
     found = episodes.Played(
       record=log,
       success=log.outcome() > 0,
-      stop=[(stops or {}).get(i, "completed") for i in prompt_ids for _ in "ab"],
+      stop=[
+        (stops or {}).get(i, "completed") for i in prompt_ids for _ in "ab"
+      ],
       parse_errors=rows.astype(np.int32),
       seconds={"sample": 1.0},
       rewards={"rewards/x/mean": float(len(asked))},
@@ -99,9 +101,7 @@ def test_refills_are_bounded_and_the_dead_fill_the_shape():
 
 
 def test_without_refills_nothing_more_is_sampled():
-  _, cursor, asked = collect(
-    lambda i: DEAD, filter_groups=True, max_refills=0
-  )
+  _, cursor, asked = collect(lambda i: DEAD, filter_groups=True, max_refills=0)
   assert len(asked) == 1
   assert cursor == 13
 

@@ -20,7 +20,7 @@ class WarmStart:
   """Supervised training on demonstrations before reinforcement."""
 
   steps: int = 100
-  """Updates."""
+  """Updates; 0 for no warm start."""
   batch_size: int = 64
   """Demonstrations in an update."""
   num_demonstrations: int = 2048
@@ -31,8 +31,8 @@ class WarmStart:
   """Its optimiser; the one of reinforcement starts afresh."""
 
   def __post_init__(self):
-    names = ("steps", "batch_size", "num_demonstrations")
-    _require(self, "warm_start.", 1, *names)
+    _require(self, "warm_start.", 0, "steps")
+    _require(self, "warm_start.", 1, "batch_size", "num_demonstrations")
 
 
 @dataclasses.dataclass(frozen=True)

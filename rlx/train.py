@@ -60,7 +60,8 @@ class _Run:
     if self.checkpoints.steps():
       return self._restore(key)
     policy = self.parts.load(jax.random.fold_in(key, 0))
-    if self.config.warm_start:
+    warm = self.config.warm_start
+    if warm and warm.steps:
       policy = self._warm(policy)
     if self.parts.recipe.needs_reference:
       self.reference = jax.tree.map(lambda x: x.copy(), policy)

@@ -17,7 +17,8 @@ class LearnerConfig:
   num_minibatches: int = 1
   """Disjoint parts of a batch, one update each; a trajectory is never split."""
   microbatch_tokens: int = 2048
-  """Tokens that go through the model at once; 0 for the whole batch."""
+  """Tokens that go through the model at once; 0 for the whole batch. As many as
+  a CPU's caches hold unless given; accelerators want more."""
   logit_tokens: int = 4096
   """Tokens whose logits exist at once."""
   max_skipped: int = 5

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from rlx.bench import measure, run, tasks, workloads
+from rlx.bench import children, measure, run, tasks, workloads
 from rlx.commands import bench
 from tests import tiny
 
@@ -128,3 +128,8 @@ def test_help_teaches(capsys):
 def test_what_cannot_be_measured_is_refused(args, message):
   with pytest.raises(ValueError, match=message):
     bench.main(args)
+
+
+def test_a_process_that_fails_says_why():
+  with pytest.raises(ValueError, match="no workload 'nothing'"):
+    children.measure("nothing", 1)

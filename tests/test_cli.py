@@ -137,8 +137,12 @@ def test_the_command_line_is_there_at_once():
       "rollout.group_size=1: recipe gigpo",
     ),
     (
-      *(("train", "quickstart", "--rollout.num-prompts", "3"),),
-      "",
+      (
+        *("train", "quickstart", "--rollout.num-prompts", "3"),
+        *("--rollout.group-size", "3"),
+      ),
+      "rows of a batch=9 does not divide over data × fsdp = 8 devices; the"
+      " nearest that do: 8 or 16",
     ),
     (
       ("train", "quickstart", "--mesh.tensor", "3"),
@@ -281,7 +285,7 @@ def test_a_run_from_its_first_step_to_a_hugging_face_directory(
 
 def test_quiet_says_nothing_but_what_went_wrong(rlx, settings, tmp_path):
   path = tmp_path / "run"
-  steps = ("--steps", "0", "--warm-start", "None")
+  steps = ("--steps", "0", "--warm-start.steps", "0")
   code, out, err = rlx("train", settings, "--workdir", path, "--quiet", *steps)
   assert (code, out, err) == (0, "", "")
   code, out, err = rlx(

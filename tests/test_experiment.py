@@ -99,7 +99,7 @@ def test_fields_that_do_not_fit_are_refused_before_anything_compiles(
 @pytest.mark.parametrize(
   "make, fields, message",
   [
-    (experiment.WarmStart, {"steps": 0}, "warm_start.steps=0: must be 1"),
+    (experiment.WarmStart, {"steps": -1}, "warm_start.steps=-1: must be 0"),
     (experiment.WarmStart, {"batch_size": 0}, "warm_start.batch_size=0"),
     (experiment.EvalConfig, {"num": 0}, "eval.num=0: must be 1 or more"),
     (experiment.EvalConfig, {"every": -1}, "eval.every=-1: must be 0 or more"),

@@ -57,7 +57,7 @@ def test_an_action_that_cannot_be_read_never_reaches_the_environment(pair):
   ours.reset(seed=0)
   theirs.reset(seed=0)
   for _ in range(9):  # More than the time limit.
-    shown, reward, terminated, truncated, info = ours.step("jump")
+    _, reward, terminated, truncated, info = ours.step("jump")
     assert (reward, terminated, truncated) == (-0.1, False, False)
     assert info["parse_error"]
   observation, *_ = theirs.step(0)

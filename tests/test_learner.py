@@ -278,12 +278,15 @@ def test_a_reference_pulls_the_policy_back():
 
 def test_values_learn_what_is_returned():
   made = often()
-  state, losses, batch = tiny.start(made), [], None
+  state, losses, values = tiny.start(made), [], []
   for _ in range(20):
     state, found, batch = made.update(state, None, LOG.rollout(), LOG.steps())
     losses.append(metrics.fetch(found)["loss/value"])
+    values.append(np.asarray(batch.old_values)[LOG.mask])
   assert losses[-1] < 0.95 * losses[0]
-  assert np.asarray(batch.old_values)[LOG.mask].any()
+  # A fresh one expects nothing.
+  assert not values[0].any()
+  assert values[-1].all()
 
 
 def test_a_recipe_with_values_needs_a_value_function():

@@ -74,6 +74,17 @@ def whole(tmp_path_factory):
   return path, run(path)
 
 
+class Interrupted(consoles.Phase):
+  def __init__(self, where, console, name, *args):
+    super().__init__(console, name, *args)
+    self.where, self.name = where, name
+
+  def step(self, done, shown=None):
+    super().step(done, shown)
+    if (self.name, done) == self.where:
+      signal.raise_signal(signal.SIGTERM)
+
+
 class Interrupting(consoles.Console):
   """A console that sends SIGTERM when a phase has come to a step."""
 
@@ -82,16 +93,7 @@ class Interrupting(consoles.Console):
     self.where = phase, at
 
   def phase(self, name, total, done=0):
-    found = super().phase(name, total, done)
-    shown = found.step
-
-    def step(done, *args):
-      shown(done, *args)
-      if (name, done) == self.where:
-        signal.raise_signal(signal.SIGTERM)
-
-    found.step = step
-    return found
+    return Interrupted(self.where, self, name, total, done, 10.0)
 
 
 def state(path):
@@ -272,7 +274,7 @@ def test_a_run_that_is_killed_again_and_again_is_the_one_never_killed(
   pickled.write_bytes(pickle.dumps(CONFIG))
   env = {
     **os.environ,
-    "JAX_COMPILATION_CACHE_DIR": str(jax.config.jax_compilation_cache_dir),
+    "JAX_COMPILATION_CACHE_DIR": jax.config.read("jax_compilation_cache_dir"),
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
     "PYTHONPATH": os.pathsep.join([str(pathlib.Path.cwd()), *sys.path]),
   }

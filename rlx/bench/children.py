@@ -36,7 +36,7 @@ def measure(name: str, steps: int) -> dict[str, Any]:
 
 
 def _child(name: str, steps: int, directory: str) -> dict[str, Any]:
-  command = [sys.executable, "-m", "rlx.bench", name, "--child"]
+  command = [sys.executable, "-m", "rlx.cli", "bench", name, "--child"]
   done = subprocess.run(
     [*command, "--steps", str(steps)],
     env={

@@ -36,15 +36,17 @@ def test_the_five_values_are_gymnasiums_in_text(pair):
   text, info = ours.reset(seed=3)
   assert text == f"at {observation[0]:.3f}"
   assert info == {"state_key": round(float(observation[0]), 1)}
-  for _ in range(5):
+  infos = []
+  for step in range(1, 6):
     observation, reward, terminated, truncated, _ = theirs.step(1)
     found = ours.step("go")
     assert found[0] == f"at {observation[0]:.3f}"
     assert found[1:4] == (reward, terminated, truncated)
     assert all(type(x) is bool for x in found[2:4])
-  assert truncated
+    assert truncated == (step == 5)
+    infos.append(found[4])
   # A time limit is no end of the task, so nothing is said about success.
-  assert "success" not in found[4]
+  assert "success" not in infos[-1]
 
 
 def test_the_seed_decides_the_episode(pair):

@@ -61,11 +61,11 @@ def test_a_shared_prefill_is_the_prefill_of_each_row(name):
 
   @jax.jit
   def both(params):
-    args = jnp.asarray(PROMPTS), jnp.asarray(LENGTH)
-    hidden, cache = decode.prefill(model, params, *args, CACHE)
-    shared = jnp.repeat(hidden, 4, axis=0), decode.share(cache, 4)
-    repeated = [jnp.repeat(x, 4, axis=0) for x in args]
-    return shared, decode.prefill(model, params, *repeated, CACHE)
+    tokens, length = jnp.asarray(PROMPTS), jnp.asarray(LENGTH)
+    hidden, cache = decode.prefill(model, params, tokens, length, CACHE)
+    repeat = lambda x: jnp.repeat(x, 4, axis=0)
+    alone = decode.prefill(model, params, repeat(tokens), repeat(length), CACHE)
+    return (repeat(hidden), decode.share(cache, 4)), alone
 
   shared, alone = tiny.host(both(tiny.params(model)))
   # Equal but for the order of sums, which may depend on the number of rows.

@@ -1,5 +1,7 @@
 """Dynamic sampling: dead groups are replaced, at a bounded cost."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -168,8 +170,9 @@ def test_what_ran_into_a_limit_leaves_the_loss_if_asked_to():
   "name", ["num_prompts", "group_size", "max_prompt_length", "max_turn_length"]
 )
 def test_a_rollout_of_nothing_is_refused(name):
+  nothing: dict[str, Any] = {name: 0}
   with pytest.raises(ValueError, match=f"rollout.{name}=0: must be 1 or more"):
-    config.RolloutConfig(**{name: 0})
+    config.RolloutConfig(**nothing)
 
 
 def test_refills_are_not_negative():

@@ -70,8 +70,12 @@ def test_without_filters_there_is_no_support_to_compute():
 
 def test_tokens_tied_with_the_last_one_kept_are_kept():
   logits = np.log(np.array([0.1, 0.3, 0.3, 0.3], np.float32))
-  for fields in ({"top_k": 1}, {"top_p": 0.2}, {"min_p": 1.0}):
-    found = support(logits, sampling.Sampling(**fields))
+  for setting in (
+    sampling.Sampling(top_k=1),
+    sampling.Sampling(top_p=0.2),
+    sampling.Sampling(min_p=1.0),
+  ):
+    found = support(logits, setting)
     assert found.tolist() == [False, True, True, True]
 
 

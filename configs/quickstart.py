@@ -46,7 +46,7 @@ def get_config() -> experiment.TrainConfig:
       decay_steps=240,
       final_fraction=0.1,
     ),
-    learner=LearnerConfig(num_iterations=2),
+    learner=LearnerConfig(num_iterations=2, microbatch_tokens=1024),
     warm_start=experiment.WarmStart(
       steps=600,
       batch_size=32,

@@ -274,7 +274,7 @@ def test_a_run_that_is_killed_again_and_again_is_the_one_never_killed(
   pickled.write_bytes(pickle.dumps(CONFIG))
   env = {
     **os.environ,
-    "JAX_COMPILATION_CACHE_DIR": jax.config.read("jax_compilation_cache_dir"),
+    "JAX_COMPILATION_CACHE_DIR": jax.config.values["jax_compilation_cache_dir"],
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
     "PYTHONPATH": os.pathsep.join([str(pathlib.Path.cwd()), *sys.path]),
   }

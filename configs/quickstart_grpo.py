@@ -1,6 +1,8 @@
 """The quickstart with credit per trajectory: the same but for the recipe.
 
-rlx train quickstart-grpo
+    rlx train quickstart-grpo
+
+GRPO_OBSERVED
 """
 
 import dataclasses

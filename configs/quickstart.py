@@ -12,7 +12,7 @@ from rlx.rollout.config import RolloutConfig
 from rlx.train_state import LearnerConfig
 
 # The bonus keeps the policy from settling on what it has found first.
-TERMS = objective.Terms(entropy_coef=0.02)
+TERMS = objective.Terms(entropy_coef=0.025)
 
 
 def get_config() -> experiment.TrainConfig:
@@ -31,7 +31,7 @@ def get_config() -> experiment.TrainConfig:
     ),
     task=FrozenLake(skill=0.55),
     recipe=spec(recipes.gigpo, terms=TERMS),
-    steps=120,
+    steps=130,
     rollout=RolloutConfig(
       num_prompts=32,
       group_size=8,
@@ -43,19 +43,19 @@ def get_config() -> experiment.TrainConfig:
       learning_rate=5e-4,
       warmup_steps=5,
       decay="linear",
-      decay_steps=240,
+      decay_steps=260,
       final_fraction=0.1,
     ),
     learner=LearnerConfig(num_iterations=2, microbatch_tokens=1024),
     warm_start=experiment.WarmStart(
-      steps=600,
+      steps=750,
       batch_size=32,
       num_demonstrations=8192,
       optimizer=OptimizerConfig(
         learning_rate=2e-3,
         warmup_steps=10,
         decay="cosine",
-        decay_steps=601,
+        decay_steps=751,
         final_fraction=0.1,
       ),
     ),

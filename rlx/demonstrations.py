@@ -69,7 +69,7 @@ def imitate(
     parts.model,
     optimizers.make_optimizer(warm.optimizer),
     mesh=parts.mesh,
-    microbatch_tokens=config.learner.microbatch_tokens,
+    microbatch_tokens=warm.microbatch_tokens,
     logit_tokens=config.learner.logit_tokens,
   )
   try:

@@ -25,6 +25,8 @@ class WarmStart:
   """Demonstrations in an update."""
   num_demonstrations: int = 2048
   """Distinct demonstrations."""
+  microbatch_tokens: int = 2048
+  """Tokens that go through the model at once; 0 for a whole batch."""
   optimizer: optimizers.OptimizerConfig = optimizers.OptimizerConfig(
     learning_rate=1e-3
   )

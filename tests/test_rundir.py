@@ -106,8 +106,11 @@ def test_the_lock_of_a_killed_process_is_taken_over(tmp_path):
   code = (
     "import os, sys, time; from rlx import rundir\n"
     f"run = rundir.open_run({str(tmp_path)!r}, {CONFIG!r})\n"
+    "heard, said = os.pipe()\n"
     "child = os.fork()\n"
-    "if child: print(child, flush=True)\n"
+    # The child runs, so it has let go, before we are told of it.
+    "if child: os.read(heard, 1); print(child, flush=True)\n"
+    "else: os.write(said, b'.')\n"
     "time.sleep(60)\n"
   )
   command = [sys.executable, "-c", code]

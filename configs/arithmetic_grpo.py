@@ -3,11 +3,13 @@
 rlx train arithmetic-grpo
 """
 
+import dataclasses
+
 from rlx import experiment, objective, prompts, recipes
 from rlx.config import spec
+from rlx.configs import quickstart
 from rlx.data import splits
 from rlx.envs import arithmetic
-from rlx.models.config import DecoderConfig
 from rlx.optimizer import OptimizerConfig
 from rlx.rollout.config import RolloutConfig
 
@@ -15,17 +17,8 @@ from rlx.rollout.config import RolloutConfig
 def get_config() -> experiment.TrainConfig:
   return experiment.TrainConfig(
     name="arithmetic-grpo",
-    model=DecoderConfig(
-      vocab_size=19,
-      embed_dim=64,
-      num_layers=2,
-      num_heads=4,
-      num_kv_heads=2,
-      head_dim=16,
-      mlp_dim=256,
-      layers="unroll",
-      init_std=0.1,
-    ),
+    # The quickstart's decoder, for another vocabulary.
+    model=dataclasses.replace(quickstart.DECODER, vocab_size=19),
     task=prompts.PromptTask(
       data=spec(splits.arithmetic),
       rewards=(arithmetic.correct_result,),

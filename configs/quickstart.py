@@ -14,21 +14,23 @@ from rlx.train_state import LearnerConfig
 # The bonus keeps the policy from settling on what it has found first.
 TERMS = objective.Terms(entropy_coef=0.025)
 
+DECODER = DecoderConfig(
+  vocab_size=14,
+  embed_dim=64,
+  num_layers=2,
+  num_heads=4,
+  num_kv_heads=2,
+  head_dim=16,
+  mlp_dim=256,
+  layers="unroll",
+  init_std=0.1,
+)
+
 
 def get_config() -> experiment.TrainConfig:
   return experiment.TrainConfig(
     name="quickstart",
-    model=DecoderConfig(
-      vocab_size=14,
-      embed_dim=64,
-      num_layers=2,
-      num_heads=4,
-      num_kv_heads=2,
-      head_dim=16,
-      mlp_dim=256,
-      layers="unroll",
-      init_std=0.1,
-    ),
+    model=DECODER,
     task=FrozenLake(skill=0.55),
     recipe=spec(recipes.gigpo, terms=TERMS),
     steps=130,

@@ -1,6 +1,17 @@
 """GiGPO on FrozenLake with random maps: an agent learns from credit per step.
 
 rlx train quickstart
+
+Observed on two cores, compilation included, success on 256 held-out maps with
+sampled actions (greedy in brackets), before and after:
+
+  seed 2   0.398 (0.918) to 0.941 (0.945), 314 s beside another run
+
+and with a warm start of 600 updates, 120 steps and a bonus of 0.02:
+
+  seed 0   0.371 (0.863) to 0.992 (0.996), 233 s
+  seed 1   0.391 (0.984) to 0.969 (0.984)
+  seed 2   0.367 (0.828) to 0.910 (0.910)
 """
 
 from rlx import experiment, objective, recipes

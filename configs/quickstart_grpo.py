@@ -2,7 +2,8 @@
 
     rlx train quickstart-grpo
 
-GRPO_OBSERVED
+Observed on two cores, success on 256 held-out maps with sampled actions (greedy
+in brackets): seed 0 from 0.430 (0.988) to 1.000 (1.000), 327 s beside another run.
 """
 
 import dataclasses

@@ -4,7 +4,8 @@
       --task.data.directory gsm8k
 
 The first directory is a Hugging Face one (config.json, safetensors, tokeniser),
-the second has train.jsonl and test.jsonl, or was prepared by tfds.
+the second has train.jsonl and test.jsonl, or was prepared by tfds. Not run on a real
+Qwen3-0.6B yet; on a tiny random Qwen3 directory and the real data it runs end to end.
 """
 
 from rlx import experiment, objective, prompts, recipes

@@ -2,10 +2,10 @@
 
     rlx train arithmetic-grpo
 
-Observed with seed 0 on two cores beside other runs, 15 s: the reward rises from 1.00
-(mean of the first five steps) to 0.97 (of the last ten) on training problems, and
-from 0.547 to 0.578 on 256 draws of the held-out ones. There are only 200 problems, of
-which it has never seen an eighth: it has learnt its sums by heart, and little else.
+Observed with seed 0 on two cores beside other runs, 14 s: the mean reward of training
+problems goes from 0.50 (first five steps) to 0.89 (last ten), success on the held-out
+ones from 0.164 to 0.332 (256 draws). There are only 200 problems, and an eighth of them
+is held out.
 """
 
 import dataclasses
@@ -39,7 +39,7 @@ def get_config() -> experiment.TrainConfig:
     ),
     optimizer=OptimizerConfig(learning_rate=5e-4, warmup_steps=5),
     warm_start=experiment.WarmStart(
-      steps=150,
+      steps=40,
       batch_size=32,
       optimizer=OptimizerConfig(learning_rate=2e-3, warmup_steps=10),
     ),

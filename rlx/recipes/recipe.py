@@ -1,10 +1,22 @@
 """Recipe: a published method as data, credit and objective put together."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, Literal
 
+from jaxtyping import Array, Bool, Float
+
+from rlx import batch
 from rlx.credit import estimator
+from rlx.evidence import provider
 from rlx.objective import objective as objectives
+from rlx.rollout import plan as plans
+from rlx.rollout import verbs as rollout_verbs
+
+# (rollout, steps, advantages[B L]) -> bool[B L]: the tokens learnt from.
+Keep = Callable[
+  [batch.Rollout, batch.Steps, Float[Array, "B L"]], Bool[Array, "B L"]
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +38,16 @@ class Recipe:
     confidence: what the formula was checked against, see `CONFIDENCE`.
     departures: where it differs from the paper or its code, and how to get
       theirs.
-    evidence: columns of the step table that it reads beyond reward and outcome.
+    evidence: columns of the step table that it reads beyond reward and outcome:
+      fields of `Steps`, or extras that the task fills unless `providers` or
+      `plan` do.
+    providers: second learners and other readers of the batch, which fill
+      columns on the device.
+    plan: how a batch is collected.
+    keep: which of the chosen tokens are learnt from; None for all. It narrows
+      the mask, so that the others are in no denominator.
+    filter_groups: leave out groups of equal outcomes and sample others, as
+      `rollout.filter_groups` does.
     verbs: what it asks of the rollout engine.
   """
 
@@ -42,7 +63,11 @@ class Recipe:
   confidence: Literal["code", "paper", "note", "abstract", "known"] = "known"
   departures: tuple[str, ...] = ()
   evidence: tuple[str, ...] = ()
-  verbs: tuple[str, ...] = ("sample",)
+  providers: tuple[provider.Factory, ...] = ()
+  plan: plans.Plan = plans.sample()
+  keep: Keep | None = None
+  filter_groups: bool = False
+  verbs: tuple[rollout_verbs.Name, ...] = ("sample",)
 
   @property
   def needs_value(self) -> bool:

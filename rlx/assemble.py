@@ -7,18 +7,15 @@ from typing import Any, NamedTuple
 import jax
 from jax.sharding import Mesh
 
-from rlx import ahead, experiment, learner, policy, prompts, sharding
+from rlx import ahead, experiment, learner, policy, prompts, rollouts, sharding
 from rlx import tokenizer as tokenizers
 from rlx.envs import protocol
 from rlx.models import config as model_config
 from rlx.models import policy as model_policy
 from rlx.recipes import recipe as recipes
-from rlx.rollout import completions, engine, episodes, sampling
+from rlx.rollout import sampling
 
 GREEDY = sampling.Sampling(temperature=0.0)
-
-# (params, prompt ids, indices, version) -> Played
-Collect = Callable[[Any, Sequence[int], Sequence[int], int], episodes.Played]
 
 
 class Parts(NamedTuple):
@@ -33,6 +30,8 @@ class Parts(NamedTuple):
     learner: the recipe bound to model, mesh and batch shape.
     collector: `(sampling, num_prompts, group_size) -> Collect`, makes the
       compiled rollout of one shape; `split` "train" or "test" comes first.
+    gather: `((params, evidence), prompt ids, indices, version, memory) ->
+      (Played, memory)`: a batch to train on, as the recipe's plan collects it.
     num_test: held-out prompts or episodes.
     length: tokens of the longest sequence.
     load: `(key) -> policy parameters` on the mesh: read or made.
@@ -44,7 +43,8 @@ class Parts(NamedTuple):
   model: policy.Policy
   recipe: recipes.Recipe
   learner: learner.Learner
-  collector: Callable[..., Collect]
+  collector: Callable[..., rollouts.Collect]
+  gather: rollouts.Gather
   num_test: int
   length: int
   load: Callable[[jax.Array], Any]
@@ -75,7 +75,9 @@ def assemble(config: experiment.TrainConfig) -> Parts:
     value = model_policy.make_value(
       decoder, own_network=config.value == "own", constrain=constrain
     )
-  shape = _shape(config, config.rollout.num_prompts, config.rollout.group_size)
+  shape = rollouts.shape_of(config)
+  size = recipe.plan.size(shape)
+  columns = rollouts.columns(config.task, recipe, model)
   trainer = learner.make_learner(
     model,
     recipe,
@@ -83,12 +85,14 @@ def assemble(config: experiment.TrainConfig) -> Parts:
     config.learner,
     mesh=mesh,
     temperature=config.rollout.sampling.temperature,
-    rows=shape.rows,
-    length=shape.length,
-    turns=shape.turns,
+    rows=size.rows,
+    length=size.length,
+    turns=size.turns,
     value=value,
+    memory=recipe.plan.memory(shape),
+    extras=("length", *columns, *recipe.plan_extras()),
   )
-  collector, num_test = _collectors(config, model, tokenizer, mesh)
+  collected = rollouts.collect(config, recipe, columns, model, tokenizer, mesh)
   return Parts(
     mesh=mesh,
     tokenizer=tokenizer,
@@ -96,8 +100,9 @@ def assemble(config: experiment.TrainConfig) -> Parts:
     model=model,
     recipe=recipe,
     learner=trainer,
-    collector=collector,
-    num_test=num_test,
+    collector=collected.collector,
+    gather=collected.gather,
+    num_test=collected.num_test,
     length=shape.length,
     load=load,
   )
@@ -130,21 +135,14 @@ def check(config: experiment.TrainConfig, recipe: recipes.Recipe) -> None:
     )
 
 
-def _shape(
-  config: experiment.TrainConfig, num_prompts: int, group_size: int
-) -> engine.Shape:
+def complete(
+  config: experiment.TrainConfig, recipe: recipes.Recipe
+) -> experiment.TrainConfig:
+  """Returns the experiment with what its recipe asks of the rollout."""
   rollout = config.rollout
-  turns = 1
-  if not isinstance(config.task, prompts.PromptTask):
-    turns = config.task.max_turns
-  return engine.Shape(
-    num_prompts=num_prompts,
-    num_samples=group_size,
-    prompt_tokens=rollout.max_prompt_length,
-    turn_tokens=rollout.max_turn_length if turns > 1 else 0,
-    action_tokens=rollout.max_completion_length,
-    turns=turns,
-  )
+  if recipe.filter_groups and not rollout.filter_groups:
+    rollout = dataclasses.replace(rollout, filter_groups=True)
+  return dataclasses.replace(config, rollout=rollout)
 
 
 def model_parts(
@@ -179,65 +177,3 @@ def _pretrained(source: experiment.Pretrained, mesh: Mesh):
   places = sharding.shardings(model_policy.make_policy(decoder).axes, mesh)
   load = lambda _: hf.load_params(source.path, decoder, places)
   return decoder, tokenizers.load(source.path), load
-
-
-def _collectors(config, model, tokenizer, mesh):
-  key = jax.random.key(config.seed)
-  if isinstance(config.task, prompts.PromptTask):
-    data = prompts.load(config.task, config.rollout, tokenizer, config.seed)
-    num_test = len(data["test"])
-    play = _complete(config.task, tokenizer, data, key)
-  else:
-    num_test = config.task.num_test()
-    episodes.check(config.task, tokenizer, config.rollout.max_prompt_length)
-    play = _play(config.task, tokenizer, key)
-
-  def make(split, sampler, num_prompts, group_size) -> Collect:
-    compiled = engine.make_engine(
-      model,
-      _shape(config, num_prompts, group_size),
-      sampler=sampler,
-      stop_ids=tokenizer.stop_ids,
-      mesh=mesh,
-    )
-    return lambda params, ids, indices, version: play(
-      compiled, params, split, ids, indices, version
-    )
-
-  return make, num_test
-
-
-def _play(task: protocol.Task, tokenizer, key):
-  def play(compiled, params, split, ids, indices, version):
-    return episodes.play(
-      compiled,
-      params,
-      key,
-      tokenizer,
-      lambda index: task.episode(index, split),
-      prompt_ids=ids,
-      indices=indices,
-      version=version,
-    )
-
-  return play
-
-
-def _complete(task, tokenizer, data, key):
-  score = prompts.make_score(task)
-
-  def play(compiled, params, split, ids, indices, version):
-    rows, tokens = zip(*(data[split][i] for i in indices), strict=True)
-    return completions.complete(
-      compiled,
-      params,
-      key,
-      tokenizer,
-      score,
-      prompt_ids=ids,
-      prompts=tokens,
-      rows=rows,
-      version=version,
-    )
-
-  return play

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rlx import experiment, metrics, sharding
-from rlx.assemble import GREEDY, Collect, Parts
+from rlx import experiment, metrics, rollouts, sharding
+from rlx.assemble import GREEDY, Parts
 
 # Held-out prompts are numbered from here, so that no draw of an evaluation is
 # one of training; the largest number a key can be folded with is 2**32 - 1.
@@ -38,7 +38,7 @@ class Evaluator:
     self._samples = config.eval.samples
     self._parts = parts
     self._sampling = config.rollout.sampling
-    self._collects: dict[bool, Collect] = {}
+    self._collects: dict[bool, rollouts.Collect] = {}
 
   def __call__(self, params: Any, *, greedy: bool = False) -> Evaluation:
     """Returns the result at the sampling settings of training, or greedy."""

@@ -6,7 +6,7 @@ devices, is the same update.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -65,14 +65,18 @@ def make_learner(
   length: int,
   turns: int = 1,
   value: policy.Value | None = None,
+  memory: Any = (),
+  extras: Sequence[str] = ("length",),
 ) -> Learner:
   """Returns the learner for batches of `[rows, length]`.
 
   Args:
-    turns: rows of the step table that a sequence has. Only what is compiled
-      ahead depends on it.
+    turns: rows of the step table that a sequence has, and
+    extras: the columns that rollouts come with. Only what is compiled ahead
+      depends on these.
     temperature: of the sampler; log-probabilities are computed under it.
     value: ignored where the recipe needs none.
+    memory: of the recipe's plan, as it is before the first batch.
 
   Raises:
     ValueError: the recipe needs a value function and there is none, or the rows
@@ -96,6 +100,7 @@ def make_learner(
     config,
     mesh=mesh,
     temperature=temperature,
+    memory=memory,
   )
   shapes = microbatches.sizes(
     length, rows, config.microbatch_tokens, sharding.batch_devices(mesh)
@@ -115,6 +120,7 @@ def make_learner(
         rows=rows,
         length=length,
         turns=turns,
+        extras=extras,
         reference=reference,
         scored=_scores_first(recipe, config, reference),
         rest=not begun,
@@ -143,7 +149,14 @@ def _update(run, recipe, config, shapes, state, reference, rollout, steps):
   if scored:
     for micro in microbatches.split(lengths, shapes):
       batch = run.score(state.params, reference, batch, *run.send(micro))
+  seen = {}
+  if recipe.providers:
+    evidence, table, seen = run.observe(
+      state.evidence, state.params, batch, table
+    )
+    state = dataclasses.replace(state, evidence=evidence)
   batch, credit, found = run.estimate(batch, state.credit, table)
+  found |= seen
   state = dataclasses.replace(state, credit=credit)
   # The first update sees the policy as it was: its ratio is exactly 1.
   fresh = config.old_log_probs == "trainer"
@@ -173,6 +186,7 @@ def _scores_first(recipe, config, reference) -> bool:
   return (
     recipe.needs_value
     or reference is not None
+    or (bool(recipe.providers) and config.old_log_probs == "trainer")
     or (config.num_minibatches > 1 and config.old_log_probs == "trainer")
   )
 

@@ -15,7 +15,8 @@ import jax
 import numpy as np
 
 from rlx import experiment, learner, metrics, train_state
-from rlx.rollout import episodes, refill, summary
+from rlx.rollout import refill, summary
+from rlx.rollout.played import Played
 
 
 class Done(NamedTuple):
@@ -30,7 +31,7 @@ class Done(NamedTuple):
 
   step: int
   metrics: dict[str, float]
-  played: episodes.Played
+  played: Played
   batch: Any
 
 
@@ -41,7 +42,7 @@ class NotFinite(FloatingPointError):
 def run(
   config: experiment.TrainConfig,
   trainer: learner.Learner,
-  collect: Callable[..., episodes.Played],
+  collect: Callable[..., tuple[Played, Any]],
   state: train_state.TrainState,
   reference: Any,
   *,
@@ -51,7 +52,8 @@ def run(
   """Runs the steps from `state.step` to `config.steps`, and returns the state.
 
   Args:
-    collect: `(params, prompt ids, indices, version) -> Played`.
+    collect: `((params, evidence), prompt ids, indices, version, memory) ->
+      (Played, memory)`; evidence is the state of the recipe's providers.
     finish: called with each step's result and the state after it, before the
       next update is dispatched (the next rollout may be). Returns True to stop.
     not_finite: called for a skipped update; the parameters are still those that
@@ -62,11 +64,13 @@ def run(
   """
   pending = None
   step, cursor = int(state.step), int(state.cursor)
+  memory = jax.tree.map(np.array, state.memory)
   started = time.perf_counter()
   trainer.prepare(reference)  # While the first rollout is compiled and run.
   while step < config.steps:
-    played, cursor = refill.collect(
-      config.rollout, collect, state.params["policy"], cursor, version=step
+    seen = (state.params["policy"], state.evidence)
+    played, cursor, memory = refill.collect(
+      config.rollout, collect, seen, cursor, memory, version=step
     )
     if pending is not None and _settle(
       config, pending, state, finish, not_finite
@@ -74,7 +78,11 @@ def run(
       return state
     rollout, steps = refill.train_on(config.rollout, played)
     clock = time.perf_counter()
-    state = dataclasses.replace(state, cursor=_like(cursor, state.cursor))
+    state = dataclasses.replace(
+      state,
+      cursor=_like(cursor, state.cursor),
+      memory=jax.tree.map(_like, memory, state.memory),
+    )
     state, found, batch = trainer.update(state, reference, rollout, steps)
     step += 1
     now = time.perf_counter()
@@ -90,9 +98,9 @@ def run(
   return state
 
 
-def _like(number: int, array: jax.Array) -> jax.Array:
-  """Returns the number with the dtype and in the place of the array."""
-  return jax.device_put(np.asarray(number, array.dtype), array.sharding)
+def _like(new: Any, array: jax.Array) -> jax.Array:
+  """Returns a number or array with the dtype and in the place of another."""
+  return jax.device_put(np.array(new, array.dtype), array.sharding)
 
 
 def _settle(config, pending, state, finish, not_finite) -> bool:
@@ -101,7 +109,7 @@ def _settle(config, pending, state, finish, not_finite) -> bool:
   numbers = metrics.fetch(found)
   square = numbers.pop("step/adv_square") - numbers["step/adv_mean"] ** 2
   numbers["step/adv_std"] = max(square, 0.0) ** 0.5
-  numbers |= summary.measure(played, config.rollout.group_size)
+  numbers |= summary.measure(played)
   numbers |= timing
   done = Done(step, numbers, played, batch)
   if numbers.get("skipped", 0) > 0:

@@ -21,6 +21,7 @@ def start(
   rows: int,
   length: int,
   turns: int,
+  extras: Sequence[str],
   reference: Any,
   scored: bool,
   rest: bool,
@@ -30,6 +31,7 @@ def start(
   Args:
     shapes: rows and length of micro-batches.
     rows: of the batch, each of at most `length` tokens and `turns` steps.
+    extras: columns of the step table.
     reference: parameters of the reference, arrays or shapes; or None.
     scored: whether micro-batches are scored before the first pass.
     rest: also compile what does not depend on `shapes`.
@@ -56,9 +58,18 @@ def start(
   compiling.start(run.apply, state, state.params, sums)
   nothing = np.zeros(rows * turns)
   steps = jax.eval_shape(
-    lambda: table.step_table(trajectory=nothing, reward=nothing)
+    lambda: table.step_table(
+      trajectory=nothing,
+      reward=nothing,
+      extras=dict.fromkeys(extras, nothing),
+    )
   )
-  compiling.start(run.estimate, batch, state.credit, put(steps, whole))
+  steps = put(steps, whole)
+  if state.evidence:
+    seen = (state.evidence, state.params, batch, steps)
+    compiling.start(run.observe, *seen)
+    steps = put(jax.eval_shape(run.observe, *seen)[1], whole)
+  compiling.start(run.estimate, batch, state.credit, steps)
   chosen = jax.ShapeDtypeStruct(
     (rows,), jnp.bool_, sharding=sharding.batch_sharding(mesh, 1)
   )

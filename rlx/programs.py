@@ -1,7 +1,8 @@
 """The compiled programs of the learner, each for one shape.
 
 `score` says what old policy, reference and value think of a micro-batch;
-`estimate` turns the step table into an advantage a token; `weigh` fixes the
+`observe` lets the recipe's providers learn and fill columns of the step table;
+`estimate` turns the table into an advantage a token; `weigh` fixes the
 weights of an update; `accumulate` adds the gradient of one micro-batch; `apply`
 clips it and takes the step.
 """
@@ -29,6 +30,7 @@ from rlx import (
 from rlx import batch as batches
 from rlx.credit import estimator
 from rlx.credit import tokens as spreads
+from rlx.evidence import provider
 from rlx.objective import log_probs as scoring
 from rlx.objective import objective as objectives
 from rlx.recipes import recipe as recipes
@@ -59,6 +61,7 @@ class Programs(NamedTuple):
   rows: Callable
   send: Callable
   score: Callable
+  observe: Callable
   estimate: Callable
   weigh: Callable
   zeros: Callable
@@ -77,13 +80,24 @@ def make_programs(
   *,
   mesh: Mesh,
   temperature: float,
+  memory: Any = (),
 ) -> Programs:
-  """Returns the programs of one recipe for one model and mesh."""
+  """Returns the programs of one recipe for one model and mesh.
+
+  Args:
+    memory: of the recipe's plan, as it is before the first batch.
+  """
   forward = functools.partial(
     _forward, model, value, temperature, config.logit_tokens
   )
   loss = functools.partial(_loss, forward, recipe)
-  start = functools.partial(_init, model, value, recipe, optimizer)
+  context = provider.Context(
+    model, temperature, config.microbatch_tokens, config.logit_tokens
+  )
+  providers = tuple(make(context) for make in recipe.providers)
+  start = functools.partial(
+    _init, model, value, recipe, providers, memory, optimizer
+  )
   state = _abstract(start, model, value, optimizer, mesh)
   placements = jax.tree.map(lambda x: x.sharding, state)
   by_row = sharding.batch_sharding(mesh)
@@ -110,6 +124,11 @@ def make_programs(
       static_argnames="length",
       donate_argnames="batch",
       out_shardings=by_row,
+    ),
+    observe=jax.jit(
+      functools.partial(_observe, providers),
+      donate_argnames="evidence",
+      out_shardings=(placements.evidence, everywhere, everywhere),
     ),
     estimate=jax.jit(
       functools.partial(_estimate, recipe),
@@ -145,7 +164,7 @@ def make_programs(
 
 
 def _init(
-  model, value, recipe, optimizer, key, policy=None
+  model, value, recipe, providers, memory, optimizer, key, policy=None
 ) -> train_state.TrainState:
   if policy is None:
     policy = model.init(jax.random.fold_in(key, 0))
@@ -157,6 +176,11 @@ def _init(
     params=params,
     opt_state=optimizer.init(params),
     credit=recipe.credit.init(),
+    evidence=tuple(
+      each.init(jax.random.fold_in(key, 3 + place), policy)
+      for place, each in enumerate(providers)
+    ),
+    memory=jax.tree.map(jnp.asarray, memory),
     key=jax.random.key_data(jax.random.fold_in(key, 2)),
     cursor=jnp.int32(0),
     skipped=jnp.int32(0),
@@ -184,13 +208,42 @@ def _abstract(start, model, value, optimizer, mesh):
     name: iter(jax.tree.leaves(tree))
     for name, tree in (("params", params), ("opt_state", opt_state))
   }
+  copies = _copies(params["policy"], shapes.params["policy"], whole)
+
+  def place(path, x):
+    if path[0].name in known:
+      return next(known[path[0].name])
+    return copies(path, x) if path[0].name == "evidence" else whole
+
   # Leaf by leaf, as a state is annotated to hold arrays.
   flat, structure = jax.tree_util.tree_flatten_with_path(shapes)
-  at = lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place)
   return structure.unflatten(
-    at(x, next(known[path[0].name]) if path[0].name in known else whole)
+    jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place(path, x))
     for path, x in flat
   )
+
+
+def _copies(placements, shapes, whole) -> Callable:
+  """Returns where a leaf goes that ends like a parameter of the policy does.
+
+  That finds copies of the parameters, and what optimisers keep of them.
+  """
+  flat = lambda tree: jax.tree_util.tree_flatten_with_path(tree)[0]
+  known = {
+    path: (x.shape, place)
+    for (path, x), (_, place) in zip(
+      flat(shapes), flat(placements), strict=True
+    )
+  }
+
+  def place(path, x):
+    for start in range(len(path)):
+      shape, found = known.get(path[start:], (None, whole))
+      if shape == x.shape:
+        return found
+    return whole
+
+  return place
 
 
 def _place(put, everywhere, rollout: batches.Rollout, steps: batches.Steps):
@@ -282,6 +335,21 @@ def _score(forward, by_row, replace, params, reference, batch, rows, length):
   return batch
 
 
+def _observe(providers, evidence, params, batch: Batch, steps: batches.Steps):
+  """Lets the providers learn, and returns the table with their columns."""
+  seen = provider.Seen(
+    params["policy"], batch.rollout, steps, batch.old_log_probs
+  )
+  states, extras, found = [], dict(steps.extras), {}
+  for each, state in zip(providers, evidence, strict=True):
+    state, columns, more = each.update(state, jax.lax.stop_gradient(seen))
+    live = steps.weight > 0
+    extras |= {name: jnp.where(live, x, 0.0) for name, x in columns.items()}
+    states.append(state)
+    found |= more
+  return tuple(states), dataclasses.replace(steps, extras=extras), found
+
+
 def _estimate(recipe, batch: Batch, credit, steps: batches.Steps):
   """Returns the batch with an advantage on each chosen token."""
   table = steps
@@ -297,7 +365,8 @@ def _estimate(recipe, batch: Batch, credit, steps: batches.Steps):
   signal, credit = estimator.advantages(recipe.credit, credit, table)
   returns = jnp.zeros_like(signal)
   if recipe.value_targets is not None:
-    returns, _ = estimator.advantages(recipe.value_targets, (), table)
+    targets = recipe.value_targets
+    returns, _ = estimator.advantages(targets, targets.init(), table)
   if recipe.level == "token":
     mask = batch.rollout.mask
     spread = lambda x: jnp.where(mask, x.reshape(mask.shape), 0.0)
@@ -314,6 +383,15 @@ def _estimate(recipe, batch: Batch, credit, steps: batches.Steps):
   batch = dataclasses.replace(
     batch, advantages=spread(signal), returns=spread(returns)
   )
+  if recipe.keep is not None:
+    kept = recipe.keep(batch.rollout, steps, batch.advantages)
+    found["step/kept"] = metrics.mean(
+      kept.astype(jnp.float32), batch.rollout.mask
+    )
+    rollout = dataclasses.replace(
+      batch.rollout, mask=batch.rollout.mask & kept
+    )
+    batch = dataclasses.replace(batch, rollout=rollout)
   return batch, credit, found
 
 

@@ -10,6 +10,7 @@ from rlx import spec
 from rlx import tokenizer as tokenizers
 from rlx.data import prompts as data_prompts
 from rlx.rewards import combine
+from rlx.rollout import completions
 from rlx.rollout import config as rollout_config
 
 
@@ -80,7 +81,9 @@ def load(
 def make_score(task: PromptTask):
   """Returns the function that scores a batch of completions.
 
-  `(rows, texts, token ids, truncated) -> (rewards, successes, metrics)`.
+  `(rows, texts, token ids, truncated) -> completions.Scored`. Evidence is what
+  reward functions log by `log_extra(NAME, numbers)`, and "objective/FUNCTION",
+  what each of them returned, unweighted; 0 where it abstained.
   """
 
   def score(
@@ -102,7 +105,27 @@ def make_score(task: PromptTask):
     metrics = combine.summary(found)
     # The mean spread within groups is what `rollout.summary` reports.
     metrics = {k: v for k, v in metrics.items() if k.startswith("rewards/")}
-    first = np.nan_to_num(found.values[0], nan=0.0)
-    return found.total, first > task.success_above, metrics
+    values = np.nan_to_num(found.values, nan=0.0)
+    objectives = {
+      f"objective/{name}": each
+      for name, each in zip(found.names, values, strict=True)
+    }
+    return completions.Scored(
+      rewards=found.total,
+      success=values[0] > task.success_above,
+      evidence=objectives | _numbers(found.extra, len(texts)),
+      metrics=metrics,
+    )
 
   return score
+
+
+def _numbers(extra: Mapping[str, Any], size: int) -> dict[str, np.ndarray]:
+  """Returns the logged columns that are a number for each completion."""
+  out = {}
+  for name, values in extra.items():
+    if len(values) == size and all(
+      isinstance(x, int | float | np.number) for x in values
+    ):
+      out[name] = np.asarray(values, np.float64)
+  return out

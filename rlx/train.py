@@ -232,8 +232,10 @@ def train(
     loop.NotFinite: too many updates in a row had a gradient that is not finite.
   """
   parts = assemble.assemble(config)
+  asked = configs.to_json(config)
+  config = assemble.complete(config, parts.recipe)
   opened = rundir.open_run(
-    workdir, configs.to_json(config), may_change=MAY_CHANGE
+    workdir, asked, may_change=MAY_CHANGE
   )
   with (
     opened as run,
@@ -247,17 +249,13 @@ def train(
     opened_files.callback(this.close)
     report.opening(console, config, parts, run.path)
     state = this.start()
-    rollout = config.rollout
-    collect = parts.collector(
-      "train", rollout.sampling, rollout.num_prompts, rollout.group_size
-    )
     name = parts.recipe.name
     with console.phase(name, config.steps, int(state.step)) as this.phase:
       try:
         state = loop.run(
           config,
           parts.learner,
-          collect,
+          parts.gather,
           state,
           this.reference,
           finish=this.finish,

@@ -51,6 +51,8 @@ class TrainState:
   params: Any  # {"policy": ..., and "value": ... where the recipe has one}
   opt_state: Any
   credit: Any
+  evidence: Any  # Of the recipe's providers: second learners and the like.
+  memory: Any  # Of the recipe's plan: what rollouts remember.
   key: UInt[Array, " K"]  # Of the run; only ever folded.
   cursor: Int[Array, ""]  # Prompts drawn.
   skipped: Int[Array, ""]  # Updates in a row that were not finite.

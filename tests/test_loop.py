@@ -61,14 +61,15 @@ class Run:
       ),
     )
 
-  def collect(self, params, ids, indices, version):
+  def collect(self, learnt, ids, indices, version, memory):
+    params, _ = learnt
     self.calls.append(("collect", version))
     self.asked.append((ids, version))
     assert ids == indices
     played = tiny.play(self.engine, params, TASK, first=ids[0], version=version)
     if version in self.spoil:
       played.record.reward[0, 0] = math.inf
-    return played
+    return played, memory
 
   def finish(self, done, state):
     self.calls.append(("finish", done.step))
@@ -215,9 +216,9 @@ def test_dynamic_sampling_moves_the_cursor_by_all_that_was_drawn(made):
   engine, trainer = made
   asked = []
 
-  def collect(params, ids, indices, version):
+  def collect(learnt, ids, indices, version, memory):
     asked.append(ids)
-    return tiny.play(engine, params, TASK, first=ids[0])
+    return tiny.play(engine, learnt[0], TASK, first=ids[0]), memory
 
   config = experiment.TrainConfig(
     name="bandit",

@@ -47,10 +47,12 @@ def test_nothing_compiles_after_the_first_steps_of_a_ragged_run():
   engine = tiny.make_engine(tiny.policy(), SHAPE)
   lengths, new = [], []
 
-  def collect(params, ids, indices, version):
-    played = tiny.play(engine, params, Search(), first=ids[0], version=version)
+  def collect(learnt, ids, indices, version, memory):
+    played = tiny.play(
+      engine, learnt[0], Search(), first=ids[0], version=version
+    )
     lengths.append(np.sort(played.record.length))
-    return played
+    return played, memory
 
   config = experiment.TrainConfig(
     name="ragged",

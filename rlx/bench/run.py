@@ -99,12 +99,12 @@ def build(workload: workloads.Workload, steps: int) -> Built:
 
 
 def _loop(workload, steps, built: Built, clock: Clock) -> None:
-  def collect(*args):
+  def collect(learnt, ids, indices, version, memory):
     began = time.perf_counter()
-    played = built.collect(*args)
+    played = built.collect(learnt[0], ids, indices, version)
     clock.sample.append(time.perf_counter() - began)
     clock.reward.append(float(played.record.outcome().mean()))
-    return played
+    return played, memory
 
   def update(state, reference, rollout, steps):
     began = time.perf_counter()

@@ -4,6 +4,8 @@
 carries credit between the step table and the tokens.
 """
 
+from rlx.credit.chains import final
+from rlx.credit.columns import at_step_end, times
 from rlx.credit.estimator import (
   Estimator,
   add,
@@ -13,6 +15,9 @@ from rlx.credit.estimator import (
   scale,
   stateless,
 )
+from rlx.credit.graph import graph_gae, graph_values
+from rlx.credit.groups import share
+from rlx.credit.history import before, over_histories, steps_before
 from rlx.credit.links import (
   clip,
   evidence,
@@ -25,28 +30,42 @@ from rlx.credit.links import (
   standardise,
   whiten,
 )
+from rlx.credit.products import above, multiply
+from rlx.credit.random_groups import standardise_at_random
 from rlx.credit.table import step_table
 from rlx.credit.tokens import spread, token_table
 
 __all__ = [
   "Estimator",
+  "above",
   "add",
   "advantages",
+  "at_step_end",
+  "before",
   "chain",
   "clip",
   "column",
   "evidence",
+  "final",
   "gae",
+  "graph_gae",
+  "graph_values",
   "lambda_returns",
   "merge",
+  "multiply",
   "outcome",
+  "over_histories",
   "returns",
   "rewards",
   "scale",
+  "share",
   "spread",
   "standardise",
+  "standardise_at_random",
   "stateless",
   "step_table",
+  "steps_before",
+  "times",
   "token_table",
   "whiten",
 ]

@@ -9,17 +9,11 @@ A factory is named by its effect; `chain` and `add` compose what it returns:
 
 import functools
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
 
-from rlx import batch
-from rlx.credit import estimator, kernels
-
-# A group whose spread is below this fraction of its mean is one of equal
-# numbers: what is left is the rounding of float32.
-FLAT = 1e-6
+from rlx.credit import chains, estimator, groups, kernels
 
 
 def outcome() -> estimator.Estimator:
@@ -35,7 +29,7 @@ def rewards() -> estimator.Estimator:
 def evidence(name: str) -> estimator.Estimator:
   """A column of the table, whatever the signal: a field or an extra."""
   return estimator.stateless(
-    lambda _, steps: estimator.column(steps, name).astype(jnp.float32)
+    lambda signal, steps: estimator.column(steps, name).astype(signal.dtype)
   )
 
 
@@ -49,7 +43,7 @@ def returns(discount: float = 1.0) -> estimator.Estimator:
   _check_fraction("discount", discount)
 
   def f(signal, steps):
-    return kernels.propagate(signal, _continuation(steps, discount))
+    return kernels.propagate(signal, chains.continuation(steps, discount))
 
   return estimator.stateless(f)
 
@@ -97,18 +91,22 @@ def _gae(signal, steps, discount, lambda_, bootstrap):
   past_end = jnp.zeros_like(value)
   if bootstrap is not None:
     past_end = estimator.column(steps, bootstrap).astype(value.dtype)
-  next_value = jnp.where(steps.continues > 0, _next(value, steps), past_end)
+  next_value = jnp.where(
+    steps.continues > 0, chains.following(value, steps), past_end
+  )
   # On padding both are 0, but what is carried to it is not.
   delta = signal + discount * next_value - value
   delta = jnp.where(steps.weight > 0, delta, 0.0)
-  return kernels.propagate(delta, _continuation(steps, discount * lambda_))
+  return kernels.propagate(
+    delta, chains.continuation(steps, discount * lambda_)
+  )
 
 
 def standardise(
-  by: Sequence[str] = (),
+  by: Sequence[groups.By] = (),
   center: Literal["mean", "loo"] | None = "mean",
   scale: Literal["std"] | None = "std",
-  vote: str | None = None,
+  vote: groups.Vote = None,
   ddof: float = 1.0,
   eps: float = 1e-6,
   lone: Literal["zero", "raw"] = "zero",
@@ -124,8 +122,9 @@ def standardise(
   is neither centred nor scaled.
 
   Args:
-    by: columns of the table; empty means the whole batch.
-    vote: column of the weights v. None: every row has one vote. "vote": every
+    by: columns of the table, or functions that make one, such as
+      `history.before`; empty means the whole batch.
+    vote: column of the weights v, or a function of the table. None: every row has one vote. "vote": every
       trajectory has one, shared by its rows, so that long ones do not count
       more. `ddof`, `"loo"` and `lone` read n as a number of units.
     lone: what a group of one gets, "zero" or its "raw" signal.
@@ -135,23 +134,22 @@ def standardise(
   _check_choice("lone", lone, ("zero", "raw"))
 
   def f(signal, steps):
-    key = _key(steps, by)
-    group = _moments(signal, key, _votes(steps, vote), ddof)
-    out = signal if center is None else group.centred
-    if center == "loo":
-      out = out * group.votes / jnp.where(group.lone, 1.0, group.votes - 1)
-    if scale is not None:
-      out = out / (group.std + eps)
-    if center is None and scale is None:
-      return signal
-    out = jnp.where(group.flat, 0.0, out)
-    return jnp.where(group.lone, signal if lone == "raw" else 0.0, out)
+    return groups.relative(
+      signal,
+      groups.key(steps, by),
+      groups.votes(steps, vote),
+      center=center,
+      scale=scale,
+      ddof=ddof,
+      eps=eps,
+      lone=lone,
+    )
 
   return estimator.stateless(f)
 
 
 def whiten(
-  by: Sequence[str] = (), ddof: float = 1.0, eps: float = 1e-8
+  by: Sequence[groups.By] = (), ddof: float = 1.0, eps: float = 1e-8
 ) -> estimator.Estimator:
   """The signal to mean 0 and variance 1, by default over the whole batch.
 
@@ -162,18 +160,22 @@ def whiten(
   """
 
   def f(signal, steps):
-    group = _moments(signal, _key(steps, by), _votes(steps, None), ddof)
+    key = groups.key(steps, by)
+    group = groups.moments(signal, key, groups.votes(steps), ddof)
     out = group.centred / jnp.sqrt(group.std**2 + eps)
     return jnp.where(group.flat | group.lone, 0.0, out)
 
   return estimator.stateless(f)
 
 
-def merge(by: Sequence[str], vote: str | None = None) -> estimator.Estimator:
+def merge(
+  by: Sequence[groups.By], vote: groups.Vote = None
+) -> estimator.Estimator:
   """The mean of the signal over rows that agree in the columns `by`."""
 
   def f(signal, steps):
-    return kernels.keyed_mean(signal, _key(steps, by), _votes(steps, vote))
+    key = groups.key(steps, by)
+    return kernels.keyed_mean(signal, key, groups.votes(steps, vote))
 
   return estimator.stateless(f)
 
@@ -181,61 +183,6 @@ def merge(by: Sequence[str], vote: str | None = None) -> estimator.Estimator:
 def clip(limit: float) -> estimator.Estimator:
   """The signal limited to [-limit, limit]."""
   return estimator.stateless(lambda x, _: jnp.clip(x, -limit, limit))
-
-
-class _Moments(NamedTuple):
-  """Statistics of each row's group."""
-
-  votes: Float[Array, " S"]
-  centred: Float[Array, " S"]  # x - mean.
-  std: Float[Array, " S"]  # 1 in a group of one.
-  lone: Bool[Array, " S"]  # One vote or less.
-  flat: Bool[Array, " S"]  # All numbers are equal.
-
-
-def _moments(x, key, vote, ddof):
-  """Two passes; the second also takes up what rounding left in the first."""
-  votes = kernels.keyed_sum(vote, key)
-  lone = votes < 1.5
-  safe = jnp.where(lone, 1.0, votes)
-  mean = kernels.keyed_sum(vote * x, key) / safe
-  rest = x - mean
-  centred = rest - kernels.keyed_sum(vote * rest, key) / safe
-  freedom = jnp.where(lone, 1.0, jnp.maximum(votes - ddof, 1e-9))
-  var = kernels.keyed_sum(vote * centred**2, key) / freedom
-  # A root has no gradient at 0: look at it only where it is not 0.
-  spread = (var > 0) & ~lone
-  std = jnp.where(spread, jnp.sqrt(jnp.where(spread, var, 1.0)), 0.0)
-  flat = std <= FLAT * jnp.abs(mean)
-  return _Moments(votes, centred, jnp.where(lone, 1.0, std), lone, flat)
-
-
-def _key(steps: batch.Steps, by: Sequence[str]) -> kernels.Key:
-  if not by:
-    return None
-  columns = [estimator.column(steps, name) for name in by]
-  return kernels.group_ids(*columns, live=steps.weight > 0)
-
-
-def _votes(steps: batch.Steps, name: str | None) -> Float[Array, " S"]:
-  """Votes of the rows, 0 in padding."""
-  live = (steps.weight > 0).astype(jnp.float32)
-  return live if name is None else live * estimator.column(steps, name)
-
-
-def _continuation(steps: batch.Steps, factor: float) -> Float[Array, " S"]:
-  """The coefficient c of `propagate`; 1 on padding, which is transparent."""
-  c = jnp.where(steps.continues > 0, factor * steps.continues, 0.0)
-  return jnp.where(steps.weight > 0, c, 1.0)
-
-
-def _next(x: Float[Array, " S"], steps: batch.Steps) -> Float[Array, " S"]:
-  """The entry of the next row that is not padding."""
-  live = steps.weight > 0
-  carried = kernels.propagate(
-    jnp.where(live, x, 0.0), jnp.where(live, 0.0, 1.0)
-  )
-  return jnp.concatenate([carried[1:], jnp.zeros_like(carried[:1])])
 
 
 def _check_fraction(name: str, value: float) -> None:

@@ -37,6 +37,8 @@ def token_table(
     parent    is the row of the chosen token before;
     vote      is 1 / number of chosen tokens of the trajectory;
     value     is that of `values`, 0 without.
+  The extra "step_end" is 1 on the last token chosen in each step, where other
+  columns of the step can be paid: `credit.at_step_end`.
   A trajectory may span several sequences if these stand together, in order.
   A step in which nothing was chosen has no row, and its reward is not paid.
 
@@ -61,13 +63,14 @@ def token_table(
   before, after = _neighbours(live)
   same = lambda column, other: (other >= 0) & (column[other] == column)
   continues = live & same(turn.trajectory, after)
-  reward = jnp.where(continues & same(row, after), 0.0, turn.reward)
+  ends = live & ~(continues & same(row, after))
+  reward = jnp.where(ends, turn.reward, 0.0)
   if kl_in_reward and ref_log_probs is not None:
     log_probs = rollout.raw_log_probs if log_probs is None else log_probs
     penalty = (log_probs - ref_log_probs).reshape(-1)
     reward = reward - kl_in_reward * penalty
   key = kernels.group_ids(turn.trajectory, live=live)
-  weight = live.astype(jnp.float32)
+  weight = live.astype(turn.weight.dtype)
   length = jnp.maximum(kernels.keyed_sum(weight, key), 1.0)
   count = jnp.cumsum(live, dtype=jnp.int32) - 1
   first = jax.ops.segment_min(count, key, count.shape[0] + 1)[key]
@@ -80,9 +83,10 @@ def token_table(
     parent=jnp.where(live & same(turn.trajectory, before), before, -1),
     reward=jnp.where(live, reward, 0.0),
     value=jnp.where(live, value, 0.0),
-    continues=continues.astype(jnp.float32),
+    continues=continues.astype(weight.dtype),
     vote=jnp.where(live, 1.0 / length, 0.0),
     weight=weight,
+    extras=turn.extras | {"step_end": ends.astype(weight.dtype)},
   )
 
 

@@ -1,7 +1,10 @@
 """Any Gymnasium environment as a text episode."""
 
+import copy
 from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from rlx.envs import protocol
 
@@ -53,6 +56,14 @@ class GymnasiumEpisode:
     end = {"success": self._text.success(reward, info)} if terminated else {}
     text, info = self._shown(end)
     return text, reward, bool(terminated), bool(truncated), info
+
+  def snapshot(self) -> Any:
+    return copy.deepcopy(self._env), copy.deepcopy(self._observation)
+
+  def restore(self, snapshot: Any, seed: int) -> None:
+    self._env, self._observation = copy.deepcopy(snapshot)
+    # Gymnasium has no other way to reseed without a reset.
+    self._env.unwrapped.np_random = np.random.default_rng(seed)
 
   def _shown(self, info: protocol.Info) -> tuple[str, protocol.Info]:
     key = self._text.state_key(self._env, self._observation)

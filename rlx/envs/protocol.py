@@ -14,6 +14,8 @@ Info = dict[str, Any]
 #     Leave out counters that make every state unique.
 #   "success": bool, on the last step; else the outcome > 0 counts as success.
 #   "parse_error": bool; the action could not be read.
+#   "evidence": {name: float}; columns of the step table that recipes may read.
+#     A task that fills some says which in an attribute `evidence`, a tuple.
 
 
 @runtime_checkable
@@ -31,6 +33,19 @@ class Episode(Protocol):
     so in the observation or leaves its state as it was, and sets
     `info["parse_error"]`.
     """
+    ...
+
+
+@runtime_checkable
+class Restorable(Protocol):
+  """What an episode has, beside, if it can be continued from the middle."""
+
+  def snapshot(self) -> Any:
+    """Returns the state it is in, which later steps do not change."""
+    ...
+
+  def restore(self, snapshot: Any, seed: int) -> None:
+    """Puts it back there. What chance brings from then on is the seed's."""
     ...
 
 

@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 from rlx import metrics, pytree
 from rlx.objective import (
   divergences,
+  filters,
   importance,
   ratios,
   reductions,
@@ -65,47 +66,30 @@ class Objective(NamedTuple):
   needs_value: bool = False
 
 
-def clipped(
-  clip: settings.Clip,
-  terms: settings.Terms,
-  value: settings.ValueTerm | None = None,
-) -> Objective:
-  """The clipped surrogate with the terms beside it."""
-  surrogate = functools.partial(
-    surrogates.clipped,
-    epsilon_low=clip.epsilon_low,
-    epsilon_high=clip.epsilon_high,
-    dual_clip=clip.dual_clip,
-  )
-  return make(surrogate, terms, clip=clip, value=value)
-
-
-def reinforce(terms: settings.Terms) -> Objective:
-  """The plain policy gradient, without a ratio, with the terms beside it."""
-  return make(surrogates.reinforce, terms)
-
-
 def make(
   surrogate: surrogates.Surrogate,
   terms: settings.Terms,
   *,
   clip: settings.Clip | None = None,
   value: settings.ValueTerm | None = None,
+  keep: filters.Filter | None = None,
 ) -> Objective:
   """An objective from any surrogate.
 
-      loss = sum of weights * (importance * surrogate + kl_coef * KL
+      loss = sum of weights * (kept * importance * surrogate + kl_coef * KL
                                - entropy_coef * entropy + value term)
 
   Args:
     clip: tells the ratio level, and the range whose crossings are counted in
       the metrics.
+    keep: leaves tokens out of the surrogate, beside what `terms` reject. They
+      stay in the denominators and in the other terms.
   """
   level = clip.ratio_level if clip else "token"
 
   def loss(inputs: TokenInputs):
     mask, new = inputs.mask, inputs.log_probs
-    _check(inputs, terms, value)
+    _check(inputs, terms, value, keep)
     old = inputs.old_log_probs
     old = jax.lax.stop_gradient(new) if old is None else old
     ratio = ratios.log_ratio(
@@ -113,23 +97,18 @@ def make(
     )
     token = surrogate(ratio, new, inputs.advantages, mask)
     measured = _measure(inputs, old, ratio, clip)
-    if terms.importance_cap is not None:
-      weight = importance.truncated(
-        old,
-        _given(inputs.sampler_log_probs),
-        mask,
-        cap=terms.importance_cap,
-        level=terms.importance_level,
-      )
+    corrections, more = _correct(inputs, old, terms, keep)
+    for weight in corrections:
       token = weight * token
-      measured["importance/mean"] = metrics.mean(weight, mask)
     parts = {"loss/policy": token} | _beside(inputs, terms, value, ratio)
     sums = {
       name: jnp.sum(jnp.where(mask, inputs.weights * part, 0.0))
       for name, part in parts.items()
     }
     total = sum(sums.values(), jnp.zeros(()))
-    return total, measured | jax.lax.stop_gradient(sums | {"loss": total})
+    return total, measured | more | jax.lax.stop_gradient(
+      sums | {"loss": total}
+    )
 
   return Objective(
     loss=loss,
@@ -147,6 +126,33 @@ def _weights(
   return reductions.weights(
     mask, terms.reduction, length=terms.reduction_length, sequence=sequence
   )
+
+
+def _correct(inputs, old, terms, keep):
+  """Constants to multiply the surrogate with, for the sampler's mismatch."""
+  mask, weights, found = inputs.mask, [], {}
+  pair = (old, inputs.sampler_log_probs, mask)
+  if terms.importance_cap is not None:
+    weight = importance.truncated(
+      *pair, cap=terms.importance_cap, level=terms.importance_level
+    )
+    found["importance/mean"] = metrics.mean(weight, mask)
+    weights.append(weight)
+  kept = [] if keep is None else [keep(*pair)]
+  if terms.rejection != "none":
+    kept.append(
+      filters.accepted(
+        *pair,
+        estimator=terms.rejection,
+        bound=terms.rejection_bound,
+        level=terms.rejection_level,
+      )
+    )
+  weights += [x.astype(jnp.float32) for x in kept]
+  if kept:
+    both = functools.reduce(jnp.logical_and, kept).astype(jnp.float32)
+    found["importance/kept"] = metrics.mean(both, mask)
+  return weights, found
 
 
 def _beside(inputs, terms, value, ratio) -> dict[str, Float[Array, "B L"]]:
@@ -215,16 +221,18 @@ def _clip_ratios(ratio, advantages, mask, clip) -> Metrics:
 
 
 def _check(
-  inputs: TokenInputs, terms: settings.Terms, value: settings.ValueTerm | None
+  inputs: TokenInputs,
+  terms: settings.Terms,
+  value: settings.ValueTerm | None,
+  keep: filters.Filter | None,
 ) -> None:
   """Raises a ValueError that names what is missing and why it is needed."""
+  cap, rejection = terms.importance_cap, terms.rejection
   needed: list[tuple[bool, str, str]] = [
     (terms.kl_coef != 0, "ref_log_probs", f"kl_coef={terms.kl_coef}"),
-    (
-      terms.importance_cap is not None,
-      "sampler_log_probs",
-      f"importance_cap={terms.importance_cap}",
-    ),
+    (cap is not None, "sampler_log_probs", f"importance_cap={cap}"),
+    (rejection != "none", "sampler_log_probs", f"rejection={rejection!r}"),
+    (keep is not None, "sampler_log_probs", "the filter of tokens"),
     *((value is not None, x, "the value loss") for x in _VALUE_INPUTS),
   ]
   for condition, name, why in needed:
@@ -233,8 +241,3 @@ def _check(
 
 
 _VALUE_INPUTS = ("values", "old_values", "returns")
-
-
-def _given(x: Float[Array, "B L"] | None) -> Float[Array, "B L"]:
-  assert x is not None  # `_check` has seen to it.
-  return x

@@ -13,6 +13,9 @@ Level = Literal["token", "step", "sequence"]
 # exp(20) = 4.9e8 is finite in float32, and no honest ratio comes near.
 LIMIT = 20.0
 
+# Above this no ratio of a whole step or sequence goes, as in GSPO's code.
+POOLED_LIMIT = 10.0
+
 
 def log_ratio(
   log_probs: Float[Array, "B L"],
@@ -31,7 +34,8 @@ def log_ratio(
   sg(s) * pi / sg(pi): every token has the value of the segment and the gradient
   of its own log-probability. Where advantage and weight are constant over the
   segment, the sum over its tokens has the gradient of the segment's ratio.
-  Limited to [-20, 20], beyond which there is no gradient.
+  Limited to [-20, 20], a pooled one to [-20, 10], beyond which there is no
+  gradient.
 
   Args:
     level: what the ratio is pooled over: nothing, the tokens of one `segment`
@@ -43,13 +47,15 @@ def log_ratio(
   # Mask before exp: a `where` after it stops the value but not a NaN gradient.
   log_probs = jnp.where(mask, log_probs, 0.0)
   d = log_probs - jnp.where(mask, old_log_probs, 0.0)
+  high = LIMIT
   if level != "token":
+    high = POOLED_LIMIT
     if level == "step" and segment is None:
       raise ValueError("ratio level 'step' needs the segment of each token")
     pooled = pool_mean(d, mask, segment if level == "step" else None)
     own = log_probs - jax.lax.stop_gradient(log_probs)
     d = jax.lax.stop_gradient(pooled) + own
-  return jnp.where(mask, jnp.clip(d, -LIMIT, LIMIT), 0.0)
+  return jnp.where(mask, jnp.clip(d, -LIMIT, high), 0.0)
 
 
 def pool_sum(

@@ -67,14 +67,14 @@ def weights(
     ValueError: the last one is asked for without a positive `length`.
   """
   name = canonical(reduction)
-  row = jnp.sum(mask, axis=-1, dtype=jnp.float32)
+  row = jnp.sum(mask, axis=-1, dtype=float)
   if sequence is None:
     own = per_sequence = row
   else:
     ids = kernels.dense_ids(sequence)
     per_sequence = jax.ops.segment_sum(row, ids, row.shape[0])
     own = per_sequence[ids]
-  num_sequences = jnp.maximum(jnp.sum(per_sequence > 0), 1).astype(jnp.float32)
+  num_sequences = jnp.maximum(jnp.sum(per_sequence > 0), 1).astype(row.dtype)
   if name == "token-mean":
     share = jnp.full_like(row, 1.0) / jnp.maximum(jnp.sum(row), 1.0)
   elif name == "seq-mean-token-mean":

@@ -47,6 +47,10 @@ class Terms:
     importance_cap: bound of the truncated importance weights that correct the
       sampler's mismatch; None for no such weights.
     importance_level: whether each token or each sequence has such a weight.
+    rejection: which estimate of the mismatch decides what is left out of the
+      surrogate, see `filters.accepted`; "none" leaves nothing out.
+    rejection_bound: how much is accepted: for k1 a ratio, and its inverse.
+    rejection_level: whether tokens or sequences are left out.
   """
 
   reduction: reductions.Reduction = "token-mean"
@@ -57,6 +61,9 @@ class Terms:
   entropy_coef: float = 0.0
   importance_cap: float | None = None
   importance_level: Literal["token", "sequence"] = "token"
+  rejection: Literal["none", "k1", "k2", "k3"] = "none"
+  rejection_bound: float = 2.0
+  rejection_level: Literal["token", "sequence"] = "token"
 
   def __post_init__(self):
     norm = reductions.canonical(self.reduction) == "seq-mean-token-sum-norm"
@@ -67,6 +74,12 @@ class Terms:
       )
     if self.importance_cap is not None and self.importance_cap <= 0:
       raise ValueError(f"importance_cap={self.importance_cap} is not positive")
+    least = 1.0 if self.rejection == "k1" else 0.0
+    if self.rejection_bound <= least:
+      raise ValueError(
+        f"rejection_bound={self.rejection_bound} must be above {least} with"
+        f" rejection={self.rejection!r}"
+      )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -79,6 +79,11 @@ class Recipe:
     """Whether log-probabilities of the frozen reference are needed."""
     return self.objective.needs_reference or self.kl_in_reward != 0
 
+  def plan_extras(self) -> tuple[str, ...]:
+    """Returns the columns of the plan that are no fields of `Steps`."""
+    fields = {f.name for f in dataclasses.fields(batch.Steps)}
+    return tuple(x for x in self.plan.columns if x not in fields)
+
 
 CONFIDENCE = {
   "code": "official code read and executed on the worked examples",

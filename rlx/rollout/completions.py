@@ -2,18 +2,35 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from rlx import tokenizer as tokenizers
 from rlx.rollout import engine as engines
-from rlx.rollout import episodes, record
+from rlx.rollout import record
+from rlx.rollout.played import Played, Start
 
-# (prompts, completions, completion ids, columns, truncated) -> (rewards [B],
-# per-step rewards or None, successes [B], metrics)
-Score = Callable[..., tuple[np.ndarray, np.ndarray, dict[str, float]]]
+
+class Scored(NamedTuple):
+  """What a task pays for completions.
+
+  Attributes:
+    rewards: float [N].
+    success: bool [N].
+    evidence: float [N] by name of a column of the step table.
+    metrics: of single reward functions, `rewards/NAME/mean` and so on.
+  """
+
+  rewards: np.ndarray
+  success: np.ndarray
+  evidence: Mapping[str, np.ndarray]
+  metrics: Mapping[str, float]
+
+
+# (prompt rows, texts, token ids, truncated) -> Scored, a prompt row for each.
+Score = Callable[..., Scored]
 
 
 def complete(
@@ -27,16 +44,16 @@ def complete(
   prompts: Sequence[Sequence[int]],
   rows: Sequence[Mapping[str, Any]],
   version: int,
-) -> episodes.Played:
+  evidence: Sequence[str] = (),
+) -> Played:
   """Samples `G` completions of each of `P` prompts and scores them.
 
   A completion is a trajectory of one step, so that single-turn and multi-turn
   batches are the same values. `stop` is "stop" or "max_tokens".
 
   Args:
-    score: `(prompt rows, texts, token ids, truncated) -> (rewards, successes,
-      metrics)`, each prompt row repeated for its group.
     rows: the data set's row of each prompt.
+    evidence: columns that the score fills.
   """
   shape = engine.shape
   group = shape.num_samples
@@ -46,46 +63,177 @@ def complete(
     length=shape.length,
     turns=1,
     version=version,
+    evidence=evidence,
   )
   everyone = np.arange(shape.rows)
   log.observe(everyone, [prompts[row // group] for row in range(shape.rows)])
+  origin = tuple(
+    Start(rows[row // group], len(prompts[row // group])) for row in everyone
+  )
+  ids = np.asarray(prompt_ids, np.int32)
+  budget = np.full(shape.rows, shape.action_tokens)
+  return _write(
+    engine, params, key, tokenizer, score, log, origin, ids, budget, None
+  )
+
+
+def start(
+  shape: engines.Shape,
+  *,
+  prompt_ids: Sequence[int],
+  prompts: Sequence[Sequence[int]],
+  rows: Sequence[Mapping[str, Any]],
+  version: int,
+) -> Played:
+  """Returns a row of each prompt, to which nobody has answered yet."""
+  count = len(prompts)
+  log = record.Record.empty(
+    np.asarray(prompt_ids),
+    np.zeros(count, np.int32),
+    length=shape.length,
+    turns=1,
+    version=version,
+  )
+  log.observe(np.arange(count), prompts)
+  return Played(
+    record=log,
+    success=np.zeros(count, bool),
+    stop=["cut"] * count,
+    parse_errors=np.zeros(count, np.int32),
+    seconds={},
+    origin=tuple(
+      Start(row, len(ids)) for row, ids in zip(rows, prompts, strict=True)
+    ),
+  )
+
+
+def go_on(
+  engine: engines.Engine,
+  params: Any,
+  key: jax.Array,
+  tokenizer: tokenizers.Tokenizer,
+  score: Score,
+  before: Played,
+  cuts: Sequence[tuple[int, int]],
+  *,
+  longest: int,
+  max_tokens: int | None,
+  seed: int,
+  version: int,
+  evidence: Sequence[str] = (),
+) -> Played:
+  """Continues completions from any of their tokens.
+
+  Args:
+    engine: for `len(cuts)` prompts as long as a whole sequence.
+    cuts: `(row, length)` in `before`, see `verbs.Cut`.
+    longest: tokens that a whole completion may have.
+    max_tokens: of one continuation; what is not finished by then, and might be,
+      is not scored and has `stop` "cut".
+    seed: tells draws from one place apart.
+
+  Raises:
+    ValueError: a cut is not behind its prompt.
+  """
+  shape, group = engine.shape, engine.shape.num_samples
+  for row, length in cuts:
+    least, most = before.origin[row].length, before.record.length[row]
+    if not least <= length <= most:
+      raise ValueError(
+        f"cut at token {length} of row {row}: must be between {least}, where "
+        f"its prompt ends, and {most}"
+      )
+  row = np.repeat([row for row, _ in cuts], group)
+  numbers = record.branch(before.record, cuts, group, seed)
+  log = record.Record.empty(
+    before.record.prompt[row],
+    numbers,
+    length=shape.length,
+    turns=1,
+    version=version,
+    evidence=evidence,
+  )
+  kept = [before.record.tokens[row, :length].tolist() for row, length in cuts]
+  everyone = np.arange(shape.rows)
+  log.observe(everyone, [kept[here // group] for here in everyone])
+  origin = tuple(before.origin[here] for here in row)
+  budget = longest - (log.length - np.array([x.length for x in origin]))
+  ids = numbers[::group].copy()
+  return _write(
+    engine, params, key, tokenizer, score, log, origin, ids, budget, max_tokens
+  )
+
+
+def _write(
+  engine, params, key, tokenizer, score, log, origin, ids, budget, max_tokens
+) -> Played:
+  """Writes on behind what the record has, and scores what is finished."""
+  shape = engine.shape
+  group = shape.num_samples
+  everyone = np.arange(shape.rows)
   clock = time.perf_counter()
   decoded, _ = engine.first(
     params,
     key,
-    engine.place(np.asarray(prompt_ids, np.int32)),
+    engine.place(ids),
     engine.place(log.tokens[::group, : shape.prompt_tokens].copy()),
     engine.place(log.length[::group].copy()),
   )
   written = jax.device_get(decoded)
   sampled = time.perf_counter()
+  # What would make the whole completion too long was not said.
+  length = np.minimum(written.length, budget)
+  stopped = written.stopped & (length == written.length)
   log.act(
-    everyone,
-    written.tokens,
-    written.log_probs,
-    written.raw_log_probs,
-    written.length,
+    everyone, written.tokens, written.log_probs, written.raw_log_probs, length
   )
-  ids = [
-    written.tokens[row, : written.length[row]].tolist() for row in everyone
-  ]
-  ended = written.stopped
-  texts = [
-    tokenizer.decode(x[:-1] if done else x)
-    for x, done in zip(ids, ended, strict=True)
-  ]
-  repeated = [rows[row // group] for row in range(shape.rows)]
-  rewards, success, found = score(repeated, texts, ids, ~ended)
+  open_ = np.zeros(shape.rows, bool)
+  if max_tokens is not None:
+    open_ = ~stopped & (length == max_tokens) & (length < budget)
+  scored = _score(tokenizer, score, log, origin, stopped, open_)
   for row in everyone:
-    log.pay(int(row), float(rewards[row]), 0, texts[row], 1)
-  return episodes.Played(
+    found = {name: x[row] for name, x in scored.evidence.items()}
+    text = tokenizer.decode(log.tokens[row, log.mask[row]].tolist())
+    log.pay(int(row), float(scored.rewards[row]), 0, text, 1, found)
+  ends = np.where(stopped, "stop", np.where(open_, "cut", "max_tokens"))
+  return Played(
     record=log,
-    success=np.asarray(success, bool),
-    stop=["stop" if done else "max_tokens" for done in ended],
+    success=scored.success,
+    stop=ends.tolist(),
     parse_errors=np.zeros(shape.rows, np.int32),
     seconds={
       "sample": sampled - clock,
       "reward": time.perf_counter() - sampled,
     },
-    rewards=found,
+    rewards=scored.metrics,
+    origin=origin,
   )
+
+
+def _score(tokenizer, score, log, origin, stopped, open_) -> Scored:
+  """Scores the whole completions, kept parts included; 0 for open ones."""
+  rows = np.flatnonzero(~open_)
+  rewards, success = np.zeros(len(open_)), np.zeros(len(open_), bool)
+  evidence = {name: np.zeros(len(open_)) for name in log.columns}
+  if not len(rows):
+    return Scored(rewards, success, evidence, {})
+  ids = [
+    log.tokens[row, origin[row].length : log.length[row]].tolist()
+    for row in rows
+  ]
+  texts = [
+    tokenizer.decode(x[:-1] if done else x)
+    for x, done in zip(ids, stopped[rows], strict=True)
+  ]
+  data = [origin[row].row for row in rows]
+  found = score(data, texts, ids, ~stopped[rows])
+  rewards[rows], success[rows] = found.rewards, found.success
+  for name, column in evidence.items():
+    if name not in found.evidence:
+      known = ", ".join(sorted(found.evidence)) or "none"
+      raise ValueError(
+        f"the recipe reads the column {name!r} of each completion, which no "
+        f"reward function fills; filled are: {known}"
+      )
+    column[rows] = found.evidence[name]
+  return Scored(rewards, success, evidence, found.metrics)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from rlx.rollout import engine, episodes, verbs
+from rlx.rollout import engine, played, verbs
 
 Memory = Any  # A pytree of NumPy arrays of fixed shapes; () for none.
 
@@ -29,7 +29,7 @@ class Plan(NamedTuple):
     needs: verbs that it uses.
   """
 
-  collect: Callable[..., tuple[episodes.Played, Memory]]
+  collect: Callable[..., tuple[played.Played, Memory]]
   size: Callable[[engine.Shape], Size]
   columns: tuple[str, ...] = ()
   memory: Callable[[engine.Shape], Memory] = lambda shape: ()

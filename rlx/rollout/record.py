@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 import jax.numpy as jnp
 import numpy as np
@@ -16,6 +16,10 @@ class Record:
 
   Axes: `B` trajectories, `L` tokens, `T` turns. Arrays are NumPy's; `rollout()`
   and `steps()` give the values that flow on.
+
+  `columns` are [B, T]. One that is called like a field of `Steps` stands in for
+  what `steps()` would derive, as `parent` in a tree, where it is a row of the
+  step table; all others are evidence and become `extras`.
   """
 
   prompt: np.ndarray  # [B], unique in the run: the group.
@@ -31,7 +35,8 @@ class Record:
   state: np.ndarray
   action: np.ndarray
   next_state: np.ndarray
-  version: int
+  version: int | np.ndarray  # [B, 1] where rows differ.
+  columns: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
   @classmethod
   def empty(
@@ -42,8 +47,13 @@ class Record:
     length: int,
     turns: int,
     version: int,
+    evidence: Sequence[str] = (),
   ) -> "Record":
-    """Returns the record of trajectories that have no token yet."""
+    """Returns the record of trajectories that have no token yet.
+
+    Args:
+      evidence: columns that `pay` is to be given for every step.
+    """
     b = len(prompt)
     ints = lambda *shape: np.zeros(shape, np.int32)
     floats = lambda *shape: np.zeros(shape, np.float32)
@@ -62,6 +72,7 @@ class Record:
       action=ints(b, turns),
       next_state=ints(b, turns),
       version=version,
+      columns={name: floats(b, turns) for name in evidence},
     )
 
   def observe(self, rows: np.ndarray, tokens: Sequence[Sequence[int]]) -> None:
@@ -104,9 +115,18 @@ class Record:
     state: Hashable,
     action: Hashable,
     next_state: Hashable,
+    evidence: Mapping[str, float] | None = None,
   ) -> None:
-    """Fills the row's latest step."""
+    """Fills the row's latest step.
+
+    Raises:
+      ValueError: evidence is missing that the record has a column for.
+    """
     turn = self.turns[row] - 1
+    for name, column in self.columns.items():
+      if evidence is None or name not in evidence:
+        raise ValueError(f"the step has no evidence {name!r}")
+      column[row, turn] = evidence[name]
     self.reward[row, turn] = reward
     self.state[row, turn] = key(state)
     self.action[row, turn] = key(action)
@@ -134,7 +154,11 @@ class Record:
     )
 
   def steps(self) -> batch.Steps:
-    """Returns the step table, `B * T` rows: row `b * T + t` is step t of b."""
+    """Returns the step table, `B * T` rows: row `b * T + t` is step t of b.
+
+    The extra `length` is the number of tokens the policy chose in the step's
+    trajectory.
+    """
     b, t = self.reward.shape
     index = np.broadcast_to(np.arange(t, dtype=np.int32), (b, t))
     exists = index < self.turns[:, None]
@@ -145,7 +169,7 @@ class Record:
     votes = weight / np.maximum(self.turns, 1).astype(np.float32)[:, None]
     ints = lambda x: jnp.array(x, jnp.int32).reshape(-1)
     floats = lambda x: jnp.array(x, jnp.float32).reshape(-1)
-    return batch.Steps(
+    table = dict(
       prompt=ints(each(self.prompt)),
       trajectory=ints(trajectory),
       index=ints(index),
@@ -162,14 +186,51 @@ class Record:
       continues=floats(index + 1 < self.turns[:, None]),
       vote=floats(votes),
       weight=floats(weight),
-      extras={},
     )
+    extras = {"length": floats(each(self.mask.sum(1)) * weight)}
+    for name, column in self.columns.items():
+      if name in table:
+        cast = ints if table[name].dtype == jnp.int32 else floats
+        table[name] = cast(column)
+      else:
+        extras[name] = floats(np.where(exists, column, 0.0))
+    return batch.Steps(**table, extras=extras)
 
   def outcome(self) -> np.ndarray:
-    """Returns each trajectory's total reward, float32 [B]."""
+    """Returns each trajectory's total reward, float32 [B].
+
+    Where there is a column of that name, it is the entry of the last step.
+    """
+    if "outcome" in self.columns:
+      last = np.maximum(self.turns - 1, 0)
+      found = self.columns["outcome"][np.arange(len(last)), last]
+      return np.where(self.turns > 0, found, 0).astype(np.float32)
     index = np.arange(self.reward.shape[1])[None]
     paid = np.where(index < self.turns[:, None], self.reward, 0)
     return paid.sum(1).astype(np.float32)
+
+
+PER_TOKEN = ("tokens", "mask", "log_probs", "raw_log_probs", "segment")
+PER_ROW = (
+  *("prompt", "sample", *PER_TOKEN, "length", "turns"),
+  *("reward", "state", "action", "next_state"),
+)
+
+
+def branch(
+  log: Record, cuts: Sequence[tuple[int, int]], group: int, seed: int
+) -> np.ndarray:
+  """Returns a number for each of `group` continuations of each cut, int32.
+
+  It depends on the prompt, the sample, the place and the seed, so that draws
+  from different places differ wherever in a batch they are made.
+  """
+  numbers = [
+    key((int(log.prompt[row]), int(log.sample[row]), length, seed, member))
+    for row, length in cuts
+    for member in range(group)
+  ]
+  return np.array(numbers, np.int32)
 
 
 def key(value: Hashable) -> int:

@@ -7,7 +7,6 @@ stay, without a loss.
 Source: Yu et al. 2025, arXiv:2503.14476, section 3.2.
 """
 
-import collections
 import dataclasses
 from typing import Any
 
@@ -16,7 +15,8 @@ import numpy as np
 
 from rlx import batch
 from rlx.rollout import config as configs
-from rlx.rollout import episodes, record, summary
+from rlx.rollout import played as batches
+from rlx.rollout import summary
 
 
 def collect(
@@ -24,30 +24,35 @@ def collect(
   sample: Any,
   params: Any,
   cursor: int,
+  memory: Any = (),
   *,
   version: int,
-) -> tuple[episodes.Played, int]:
-  """Returns a batch of groups and the cursor after the prompts it has drawn.
+) -> tuple[batches.Played, int, Any]:
+  """Returns a batch of groups, the cursor after its prompts, and the memory.
 
   Without `filter_groups` this is one rollout. With it, dead groups (equal
   outcomes) are replaced by living ones of further rollouts, `max_refills` at
   the most. Metrics `refill/rollouts` and `refill/dropped` say what it cost, and
   `reward_before_filter` what the prompts were worth before.
+
+  Args:
+    sample: `(params, prompt ids, indices, version, memory) -> (Played, memory)`.
   """
 
   def draw():
     ids = [cursor + i for i in range(config.num_prompts)]
-    return sample(params, ids, ids, version), cursor + config.num_prompts
+    found, after = sample(params, ids, ids, version, memory)
+    return found, cursor + config.num_prompts, after
 
-  played, cursor = draw()
+  played, cursor, memory = draw()
   if not config.filter_groups:
-    return played, cursor
+    return played, cursor, memory
   found, rollouts = [played], 1
   alive = [~summary.dead_groups(played, config.group_size)]
   while rollouts <= config.max_refills and (
     sum(x.sum() for x in alive) < config.num_prompts
   ):
-    more, cursor = draw()
+    more, cursor, memory = draw()
     found.append(more)
     alive.append(~summary.dead_groups(more, config.group_size))
     rollouts += 1
@@ -55,17 +60,18 @@ def collect(
   # The living in order of arrival, then as many dead as the shape needs.
   order = np.argsort(~every, kind="stable")[: config.num_prompts]
   reward = np.mean([x.record.outcome().mean() for x in found])
-  kept = _select(found, order, config.group_size)
+  rows = order[:, None] * config.group_size + np.arange(config.group_size)
+  kept = batches.select(batches.join(found), rows.reshape(-1))
   costs = {
     "reward_before_filter": float(reward),
     "refill/rollouts": float(rollouts),
     "refill/dropped": float(1 - every.mean()),
   }
-  return kept._replace(rewards={**kept.rewards, **costs}), cursor
+  return kept._replace(rewards={**kept.rewards, **costs}), cursor, memory
 
 
 def train_on(
-  config: configs.RolloutConfig, played: episodes.Played
+  config: configs.RolloutConfig, played: batches.Played
 ) -> tuple[batch.Rollout, batch.Steps]:
   """Returns what is learnt from: dead and truncated ones leave the loss only."""
   rollout, steps = played.record.rollout(), played.record.steps()
@@ -80,35 +86,3 @@ def train_on(
     )
   mask = rollout.mask & ~jnp.array(lost)[:, None]
   return dataclasses.replace(rollout, mask=mask), steps
-
-
-def _select(
-  found: list[episodes.Played], groups: np.ndarray, size: int
-) -> episodes.Played:
-  """Returns these groups of several batches, as one batch."""
-  rows = (groups[:, None] * size + np.arange(size)).reshape(-1)
-  per_row = [f.name for f in dataclasses.fields(record.Record)]
-  per_row.remove("version")
-  log = found[-1].record
-  both = {
-    name: np.concatenate([getattr(x.record, name) for x in found])[rows]
-    for name in per_row
-  }
-  # Segments name rows of the step table, which have moved.
-  turns = log.reward.shape[1]
-  offset = (np.arange(len(rows)) * turns)[:, None]
-  inside = both["segment"] >= 0
-  both["segment"] = np.where(inside, both["segment"] % turns + offset, -1)
-  both["segment"] = both["segment"].astype(np.int32)
-  stops = [stop for x in found for stop in x.stop]
-  seconds = collections.Counter[str]()
-  for x in found:
-    seconds.update(x.seconds)
-  return episodes.Played(
-    record=dataclasses.replace(log, **both),
-    success=np.concatenate([x.success for x in found])[rows],
-    stop=[stops[row] for row in rows],
-    parse_errors=np.concatenate([x.parse_errors for x in found])[rows],
-    seconds=dict(seconds),
-    rewards=found[-1].rewards,
-  )

@@ -4,31 +4,39 @@ import collections
 
 import numpy as np
 
-from rlx.rollout import episodes
+from rlx.rollout.played import Played
 
 SPREAD = 1e-6  # Outcomes of a group nearer than this are equal.
 
 
-def measure(played: episodes.Played, group_size: int) -> dict[str, float]:
+def measure(played: Played) -> dict[str, float]:
   """Returns the metrics of what was sampled, before any filtering.
 
   `reward` is the mean outcome; `reward_std` the mean spread within groups;
   lengths are in tokens that the policy chose. Episodes whose environment failed
-  are in `num_tokens` and `stop/environment_error`, and in nothing else.
+  are in `num_tokens` and `stop/environment_error`, and in nothing else. Of a
+  tree, `reward` is that of its leaves.
   """
   log = played.record
-  outcome = _outcomes(played, group_size)
   kept = log.turns > 0
+  if played.whole is not None:
+    kept &= played.whole
+  found = log.outcome()
+  groups = [
+    found[kept & (log.prompt == prompt)] for prompt in np.unique(log.prompt)
+  ]
   chosen, turns = log.mask.sum(1)[kept], log.turns[kept]
   ended = np.array([stop in ("completed", "stop") for stop in played.stop])[
     kept
   ]
   paid = np.arange(log.reward.shape[1])[None] < log.turns[:, None]
+  with np.errstate(invalid="ignore"):  # A reward that is not finite.
+    spreads = [x.std() for x in groups if x.size]
   out = {
-    "reward": outcome.mean(),
-    "reward_std": outcome.std(1).mean(),
+    "reward": found[kept].mean(),
+    "reward_std": np.mean(spreads),
+    "frac_reward_zero_std": np.mean([_is_dead(x) for x in groups]),
     "success": played.success[kept].mean(),
-    "frac_reward_zero_std": dead_groups(played, group_size).mean(),
     "completions/mean_length": chosen.mean(),
     "completions/min_length": chosen.min(),
     "completions/max_length": chosen.max(),
@@ -48,15 +56,16 @@ def measure(played: episodes.Played, group_size: int) -> dict[str, float]:
   return {name: float(x) for name, x in out.items()}
 
 
-def dead_groups(played: episodes.Played, group_size: int) -> np.ndarray:
+def dead_groups(played: Played, group_size: int) -> np.ndarray:
   """Returns bool [P]: groups whose outcomes are equal, without signal."""
-  outcome = _outcomes(played, group_size)
-  spread = outcome.max(1) - outcome.min(1)
-  return np.ma.filled(spread, 0.0) < SPREAD
-
-
-def _outcomes(played: episodes.Played, group_size: int) -> np.ma.MaskedArray:
-  """Outcomes [P G], without those of episodes whose environment failed."""
   log = played.record
-  found = np.ma.array(log.outcome(), mask=log.turns == 0)
-  return found.reshape(-1, group_size)
+  outcome = log.outcome().reshape(-1, group_size)
+  there = (log.turns > 0).reshape(-1, group_size)
+  return np.array(
+    [_is_dead(x[y]) for x, y in zip(outcome, there, strict=True)], bool
+  )
+
+
+def _is_dead(outcomes: np.ndarray) -> bool:
+  with np.errstate(invalid="ignore"):
+    return not outcomes.size or bool(np.ptp(outcomes) < SPREAD)

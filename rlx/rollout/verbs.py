@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 from rlx import tokenizer as tokenizers
-from rlx.rollout import engine, episodes
+from rlx.rollout import engine, played
 
 Name = Literal["sample", "continue_from", "edit", "score", "filter", "buffer"]
 
@@ -46,12 +46,16 @@ class Verbs(NamedTuple):
     tokenizer: of the model.
     shape: static sizes of `sample`.
     version: update count of the parameters.
+    evidence: state of the recipe's providers, second learners among them.
+    under: `(params) -> Verbs`: the same with other parameters, as a prover's.
   """
 
-  sample: Callable[[Sequence[int], Sequence[int]], episodes.Played]
-  start: Callable[[Sequence[int], Sequence[int]], episodes.Played]
-  continue_from: Callable[..., episodes.Played]
+  sample: Callable[[Sequence[int], Sequence[int]], played.Played]
+  start: Callable[[Sequence[int], Sequence[int]], played.Played]
+  continue_from: Callable[..., played.Played]
   score: Callable[..., Any]
   tokenizer: tokenizers.Tokenizer
   shape: engine.Shape
   version: int
+  evidence: Any = ()
+  under: Callable[[Any], Any] | None = None

@@ -1,6 +1,7 @@
 """Objectives: what they add up, what they need, and what they report."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from rlx import metrics, objective
+from rlx.objective import filters
 
 RNG = np.random.default_rng(0)
 SHAPE = (4, 6)
@@ -48,6 +50,18 @@ OBJECTIVES = {
   "reinforce": objective.reinforce(
     Terms(importance_cap=2.0, importance_level="sequence")
   ),
+  "rejecting": objective.clipped(
+    Clip(), Terms(importance_cap=2.0, rejection="k1", rejection_bound=1.5)
+  ),
+  "filtered": objective.reinforce(
+    Terms(rejection="k2", rejection_level="sequence"),
+    objective.ValueTerm(),
+    functools.partial(filters.bands, sequence=(0.5, 2.0)),
+  ),
+  "cispo": objective.cispo(Clip(), Terms()),
+  "preserving": objective.gradient_preserving(Clip(), Terms(), above=0.5),
+  "sapo": objective.sapo(Terms()),
+  "gmpo": objective.geometric_mean(Terms(reduction="seq-mean-token-mean")),
 }
 
 
@@ -191,9 +205,49 @@ def test_importance_weights_multiply_the_surrogate_and_nothing_else():
   )
 
 
+def test_what_is_rejected_is_in_the_denominator_and_in_nothing_else():
+  terms = Terms(rejection="k1", rejection_bound=1.5, entropy_coef=0.1)
+  made = objective.clipped(Clip(), terms)
+  plain = objective.clipped(Clip(), Terms(entropy_coef=0.1))
+  inputs = make_inputs(made)
+  gap = jnp.abs(inputs.old_log_probs - inputs.sampler_log_probs)
+  kept = gap <= jnp.log(1.5)
+  assert (kept & MASK).any()
+  assert (~kept & MASK).any()
+  zeroed = dataclasses.replace(inputs, advantages=inputs.advantages * kept)
+  loss, found = made.loss(inputs)
+  np.testing.assert_allclose(loss, plain.loss(zeroed)[0], atol=1e-6)
+  assert metrics.fetch(found)["importance/kept"] == pytest.approx(
+    float((kept & MASK).sum() / MASK.sum())
+  )
+
+
+def test_a_filter_on_tokens_of_the_policy_itself_leaves_reinforce():
+  made = objective.reinforce(Terms(), keep=filters.bands)
+  inputs = make_inputs(made)
+  inputs = dataclasses.replace(inputs, sampler_log_probs=inputs.old_log_probs)
+  (got, found), grads = value(made)(inputs)
+  (want, _), wanted = value(objective.reinforce(Terms()))(inputs)
+  np.testing.assert_allclose(got, want, atol=1e-7)
+  np.testing.assert_array_equal(grads[0], wanted[0])
+  assert metrics.fetch(found)["importance/kept"] == 1.0
+
+
+def test_a_filter_that_keeps_nothing_leaves_no_loss():
+  made = objective.reinforce(Terms(), keep=filters.bands)
+  inputs = make_inputs(made)
+  far = dataclasses.replace(inputs, sampler_log_probs=inputs.old_log_probs + 3)
+  (loss, found), grads = value(made)(far)
+  assert loss == 0
+  assert not grads[0].any()
+  assert metrics.fetch(found)["importance/kept"] == 0.0
+
+
 @pytest.mark.parametrize(
   "made, drop, match",
   [
+    ("rejecting", "sampler_log_probs", "importance_cap=2.0 needs"),
+    ("filtered", "sampler_log_probs", "rejection='k2' needs sampler_log_probs"),
     ("full", "ref_log_probs", "kl_coef=0.1 needs ref_log_probs"),
     ("full", "sampler_log_probs", "importance_cap=2.0 needs sampler_log_probs"),
     ("full", "returns", "the value loss needs returns"),
@@ -222,6 +276,14 @@ def test_what_an_objective_needs_is_told_beforehand():
     (lambda: Clip(epsilon_high=-0.1), "epsilon_high=-0.1 is negative"),
     (lambda: Clip(dual_clip=0.5), "dual_clip=0.5 must be above 1"),
     (lambda: Terms(importance_cap=0.0), "importance_cap=0.0 is not positive"),
+    (
+      lambda: Terms(rejection="k1", rejection_bound=0.5),
+      "rejection_bound=0.5 must be above 1.0 with rejection='k1'",
+    ),
+    (
+      lambda: objective.sapo(Terms(), temperature_negative=0.0),
+      "temperature_negative=0.0 is not positive",
+    ),
     (
       lambda: Terms(reduction="token-sum-norm"),
       "'token-sum-norm' needs a reduction_length.*None",

@@ -56,6 +56,125 @@ def test_the_clip_holds_on_the_right_sides(advantage, kwargs, loss, grad):
   check(got_grad, [grad])
 
 
+# Ratios as above: bounded, faded and kept gradients.
+@pytest.mark.parametrize(
+  "advantage, surrogate, kwargs, grad",
+  [
+    (
+      1.0,
+      surrogates.cispo,
+      {"epsilon_low": 1.0, "epsilon_high": 0.28},
+      [-0.5, -1.0, -1.25, -1.28],
+    ),
+    (
+      -1.0,
+      surrogates.cispo,
+      {"epsilon_low": 1.0, "epsilon_high": 0.28},
+      [0.5, 1.0, 1.25, 1.28],
+    ),
+    (1.0, surrogates.cispo, {"epsilon_low": 0.2}, [-0.8, -1, -1.25, -1.28]),
+    (
+      1.0,
+      surrogates.gradient_preserving,
+      {"above": 0.5, "below": 0.5},
+      [-0.5, -1.0, -0.6, -0.6],
+    ),
+    (
+      -1.0,
+      surrogates.gradient_preserving,
+      {"above": 0.5, "below": 0.5},
+      [0.4, 1.0, 1.25, 5.0],
+    ),
+    (1.0, surrogates.gradient_preserving, {}, [-0.5, -1, -1.2, -1.2]),
+    (0.0, surrogates.gradient_preserving, {}, [0, 0, 0, 0]),
+  ],
+)
+def test_a_weighed_policy_gradient_has_the_worked_weights(
+  advantage, surrogate, kwargs, grad
+):
+  f = functools.partial(
+    surrogate, advantages=jnp.full((1, 4), advantage), mask=MASK, **kwargs
+  )
+  got = jax.grad(lambda x: f(LOG_RATIO, x).sum())(LOG_RATIO)
+  check(got, [grad])
+  # The weight is a constant.
+  got = jax.grad(lambda x: f(x, LOG_RATIO).sum())(LOG_RATIO)
+  np.testing.assert_array_equal(got, jnp.zeros((1, 4)))
+
+
+@pytest.mark.parametrize(
+  "advantage, loss",
+  [
+    (1.0, [-1.510163, -2.0, -2.248706, -3.928055]),
+    (-1.0, [1.415938, 1.904762, 2.153336, 3.753242]),
+    (0.0, [0, 0, 0, 0]),
+  ],
+)
+def test_the_soft_gate_has_the_worked_losses(advantage, loss):
+  advantages = jnp.full((1, 4), advantage)
+  check(surrogates.sapo(LOG_RATIO, LOG_RATIO, advantages, MASK), [loss])
+
+
+@pytest.mark.parametrize(
+  "advantages, limited",
+  # Log-ratios of +1 and -1 are clipped on the side that would be overdone.
+  [([1.0, 1.0], [0.4, -1.0]), ([-1.0, -1.0], [1.0, -0.4])],
+)
+def test_a_geometric_mean_is_of_log_ratios_clipped_on_one_side(
+  advantages, limited
+):
+  advantages = jnp.array([advantages])
+  mask = jnp.ones((1, 2), bool)
+  f = lambda x: surrogates.geometric_mean(x, x, advantages, mask)
+  log_ratio = jnp.array([[1.0, -1.0]])
+  ratio = float(np.exp(np.mean(limited)))
+  check(f(log_ratio), -advantages * ratio)
+  grad = jax.grad(lambda x: f(x).sum())(log_ratio)
+  moved = np.array([limited]) == log_ratio
+  check(grad, -advantages * ratio * moved)
+
+
+inside = hnp.arrays(
+  np.float32, (2, 3), elements=st.integers(-7, 7).map(lambda i: i / 50)
+)
+ANY = (
+  surrogates.clipped,
+  surrogates.cispo,
+  surrogates.gradient_preserving,
+)
+
+
+@settings
+@hypothesis.given(inside, floats)
+def test_inside_of_the_range_all_clips_have_one_gradient(log_ratio, advantages):
+  mask = jnp.ones((2, 3), bool)
+  log_ratio, advantages = map(jnp.asarray, (log_ratio, advantages))
+  grads = [
+    jax.grad(lambda x, f=f: f(x, x, advantages, mask).sum())(log_ratio)
+    for f in ANY
+  ]
+  check(grads[0], -jnp.exp(log_ratio) * advantages)
+  check(grads[1], grads[0])
+  check(grads[2], grads[0])
+
+
+@settings
+@hypothesis.given(floats, floats)
+def test_without_a_preserved_gradient_it_is_the_clipped_surrogates(
+  log_ratio, advantages
+):
+  mask = jnp.ones((2, 3), bool)
+  log_ratio, advantages = map(jnp.asarray, (log_ratio, advantages))
+  nothing = functools.partial(
+    surrogates.gradient_preserving, above=0.0, below=0.0
+  )
+  got, want = (
+    jax.grad(lambda x, f=f: f(x, x, advantages, mask).sum())(log_ratio)
+    for f in (nothing, surrogates.clipped)
+  )
+  check(got, want)
+
+
 @settings
 @hypothesis.given(floats, floats)
 def test_a_dual_clip_that_is_never_reached_is_ppo(log_ratio, advantages):
@@ -80,9 +199,16 @@ def test_at_ratio_one_every_surrogate_has_the_policy_gradient(
     return surrogate(ratio, x, advantages, mask).sum()
 
   log_probs, advantages = map(jnp.asarray, (log_probs, advantages))
-  for surrogate in (surrogates.clipped, surrogates.reinforce):
+  for surrogate in (*ANY, surrogates.reinforce):
     grad = jax.grad(functools.partial(loss, surrogate))(log_probs)
     np.testing.assert_array_equal(grad, -advantages)
+  check(
+    jax.grad(functools.partial(loss, surrogates.sapo))(log_probs), -advantages
+  )
+  # One ratio per row acts on the mean advantage of the row.
+  grad = jax.grad(functools.partial(loss, surrogates.geometric_mean))(log_probs)
+  mean = jnp.mean(advantages, -1, keepdims=True)
+  check(grad, -jnp.broadcast_to(mean, (2, 3)))
 
 
 ROWS = jnp.array([[0.1, 0.3, 9.0], [-0.3, 0.0, 0.6]])
@@ -93,6 +219,12 @@ def test_a_sequence_ratio_is_the_geometric_mean_of_its_chosen_tokens():
   got = ratios.log_ratio(ROWS, jnp.zeros((2, 3)), CHOSEN, level="sequence")
   a, b = 1.221403, 1.105171
   check(jnp.exp(got), [[a, a, 1], [b, b, b]])
+
+
+def test_the_sum_over_a_sequence_is_the_ratio_of_its_probabilities():
+  got = jnp.exp(ratios.pool_sum(ROWS, CHOSEN))
+  a, b = 1.491825, 1.349859
+  check(got, [[a, a, a], [b, b, b]])
 
 
 def test_a_step_ratio_pools_over_the_segment_in_any_order():
@@ -116,6 +248,32 @@ def test_a_step_ratio_over_single_tokens_is_the_token_ratio(new, old):
   segment = jnp.arange(6).reshape(2, 3)
   step = ratios.log_ratio(new, old, mask, level="step", segment=segment)
   check(step, ratios.log_ratio(new, old, mask))
+
+
+@settings
+@hypothesis.given(floats, floats, floats)
+def test_gspo_on_segments_of_one_token_is_ppo(new, old, advantages):
+  mask = jnp.ones((2, 3), bool)
+  new, old, advantages = map(jnp.asarray, (new, old, advantages))
+
+  def loss(level, x):
+    segment = jnp.arange(6).reshape(2, 3)
+    ratio = ratios.log_ratio(x, old, mask, level=level, segment=segment)
+    return surrogates.clipped(ratio, x, advantages, mask).sum()
+
+  step, token = (
+    jax.value_and_grad(functools.partial(loss, level))(new)
+    for level in ("step", "token")
+  )
+  check(step[0], token[0], atol=1e-3)
+  check(step[1], token[1], atol=1e-3)
+
+
+def test_a_pooled_ratio_ends_at_ten_nats_above_and_twenty_below():
+  x = jnp.array([[12.0, 14.0], [-12.0, -14.0], [-30.0, -30.0]])
+  mask = jnp.ones(x.shape, bool)
+  got = ratios.log_ratio(x, 0 * x, mask, level="sequence")
+  check(got, [[10, 10], [-13, -13], [-20, -20]])
 
 
 def test_the_token_form_has_the_gradient_of_the_pooled_ratio():
@@ -147,8 +305,12 @@ def test_a_huge_ratio_is_finite_and_has_no_gradient():
   [
     surrogates.reinforce,
     functools.partial(surrogates.clipped, dual_clip=3.0),
+    surrogates.cispo,
+    surrogates.gradient_preserving,
+    surrogates.sapo,
+    surrogates.geometric_mean,
   ],
-  ids=["reinforce", "clipped"],
+  ids=["reinforce", "clipped", "cispo", "preserving", "sapo", "gmpo"],
 )
 def test_padding_is_inert(surrogate, level):
   rng = np.random.default_rng(0)

@@ -24,6 +24,9 @@ PROMPT = [0, 0, 0, 1, 2, 2, 3, 3, 4]
 REWARD = [1.0, 0.0, 0.5, 1.0, 0.35, 0.35, 1.0, 0.0, 9.0]
 LIVE = np.array([1, 1, 1, 1, 1, 1, 0, 0, 0], bool)
 
+# Evidence that is equal wherever the rewards are.
+SCORES = ("process", "consistency", "marginal", "tool")
+
 
 def steps(live=LIVE) -> batch.Steps:
   return credit.step_table(
@@ -31,7 +34,15 @@ def steps(live=LIVE) -> batch.Steps:
     prompt=np.repeat(PROMPT, 2),
     reward=np.stack([np.zeros(ROWS), REWARD], 1).reshape(-1),
     state=np.arange(2 * ROWS) % 2,
+    # Who acts takes turns; the first actions are alike, the second ones differ.
+    role=np.arange(2 * ROWS) % 2,
+    action=np.arange(2 * ROWS) % 2 * np.arange(2 * ROWS),
     weight=np.repeat(live, 2),
+    extras={
+      "length": np.repeat(MASK.sum(1), 2),
+      "reference_reward/0": np.full(2 * ROWS, 0.5),
+      **dict.fromkeys(SCORES, np.repeat(REWARD, 2)),
+    },
   )
 
 
@@ -135,7 +146,9 @@ def test_groups_without_a_peer_or_without_a_spread_get_no_credit(method):
   made = method()
   advantages, _, _ = assigned(method)(steps(), 0.0)
   if made.min_group > 1 and "state" not in made.evidence:
-    assert not np.asarray(advantages)[3:6].any()
+    # Whitened over tokens, a 0 is what rounding leaves of the batch's mean.
+    atol = 1e-6 if made.level == "token" else 0.0
+    np.testing.assert_allclose(advantages[3:6], 0, atol=atol)
   assert np.asarray(advantages)[:3].any()
 
 
@@ -189,7 +202,7 @@ def test_a_recipe_documents_itself(method):
 def test_no_recipe_needs_a_reference_unless_it_is_asked_to(method):
   assert not method().needs_reference
   assert method(terms=objective.Terms(kl_coef=0.1)).needs_reference
-  assert method().needs_value == (method is recipes.ppo)
+  assert method().needs_value == method().objective.needs_value
 
 
 @pytest.mark.parametrize("method", [recipes.ppo, recipes.reinforce_plus_plus])

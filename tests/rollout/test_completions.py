@@ -20,7 +20,9 @@ def given():
   def score(rows, texts, ids, truncated):
     seen.update(rows=rows, texts=texts, ids=ids, truncated=truncated)
     rewards = np.arange(16) / 2
-    return rewards, rewards > 4, {"rewards/x/mean": 3.75}
+    return completions.Scored(
+      rewards, rewards > 4, {"shape": -rewards}, {"rewards/x/mean": 3.75}
+    )
 
   played = completions.complete(
     tiny.make_engine(tiny.policy(), SHAPE),

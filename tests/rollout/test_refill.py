@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rlx.rollout import config, episodes, record, refill
+from rlx.rollout import config, played, record, refill
 
 G, T, L = 2, 2, 6
 
@@ -18,7 +18,7 @@ def sampler(outcomes, stops=None):
   """
   asked = []
 
-  def sample(params, prompt_ids, indices, version):
+  def sample(params, prompt_ids, indices, version, memory):
     assert prompt_ids == indices
     asked.append(list(prompt_ids))
     rows = np.arange(len(prompt_ids) * G)
@@ -32,7 +32,7 @@ def sampler(outcomes, stops=None):
         tokens = np.array([[prompt_ids[row // G], row % G, turn]])
         log.act(rows[row : row + 1], tokens, -tokens, -tokens, np.array([3]))
         log.pay(int(row), paid / turns, prompt_ids[row // G], turn, 0)
-    found = episodes.Played(
+    found = played.Played(
       record=log,
       success=log.outcome() > 0,
       stop=[
@@ -42,7 +42,7 @@ def sampler(outcomes, stops=None):
       seconds={"sample": 1.0},
       rewards={"rewards/x/mean": float(len(asked))},
     )
-    return found
+    return found, memory + 1
 
   return sample, asked
 
@@ -56,50 +56,51 @@ ALIVE, DEAD, LONG = (0, 1), (1, 1), (-1, 1)
 
 def collect(outcomes, cursor=10, **fields):
   sample, asked = sampler(outcomes)
-  played, after = refill.collect(
-    settings(**fields), sample, None, cursor, version=5
+  found, after, memory = refill.collect(
+    settings(**fields), sample, None, cursor, 0, version=5
   )
-  return played, after, asked
+  assert memory == len(asked)  # Each rollout was handed what the last left.
+  return found, after, asked
 
 
 def test_without_the_filter_a_step_is_one_rollout():
-  played, cursor, asked = collect(lambda i: DEAD)
+  found, cursor, asked = collect(lambda i: DEAD)
   assert asked == [[10, 11, 12]]
   assert cursor == 13
-  assert played.rewards == {"rewards/x/mean": 1.0}
+  assert found.rewards == {"rewards/x/mean": 1.0}
 
 
 def test_living_groups_replace_dead_ones_in_order_of_arrival():
   alive = {10: False, 11: True, 12: False, 13: False, 14: True, 15: True}
-  played, cursor, asked = collect(
+  found, cursor, asked = collect(
     lambda i: ALIVE if alive[i] else DEAD, filter_groups=True
   )
   assert asked == [[10, 11, 12], [13, 14, 15]]
   assert cursor == 16
-  assert played.record.prompt.tolist() == [11, 11, 14, 14, 15, 15]
-  assert played.record.sample.tolist() == [0, 1] * 3
-  assert played.success.tolist() == [False, True] * 3
-  assert played.parse_errors.tolist() == [2, 3, 2, 3, 4, 5]
+  assert found.record.prompt.tolist() == [11, 11, 14, 14, 15, 15]
+  assert found.record.sample.tolist() == [0, 1] * 3
+  assert found.success.tolist() == [False, True] * 3
+  assert found.parse_errors.tolist() == [2, 3, 2, 3, 4, 5]
 
 
 def test_what_it_cost_is_told():
-  played, _, _ = collect(
+  found, _, _ = collect(
     lambda i: ALIVE if i in (11, 14, 15) else DEAD, filter_groups=True
   )
   # Before filtering: three groups of mean 1/2 and three of mean 1.
-  assert played.rewards["reward_before_filter"] == pytest.approx(0.75)
-  assert played.rewards["refill/rollouts"] == 2
-  assert played.rewards["refill/dropped"] == pytest.approx(0.5)
-  assert played.seconds == {"sample": 2.0}
+  assert found.rewards["reward_before_filter"] == pytest.approx(0.75)
+  assert found.rewards["refill/rollouts"] == 2
+  assert found.rewards["refill/dropped"] == pytest.approx(0.5)
+  assert found.seconds == {"sample": 2.0}
 
 
 def test_refills_are_bounded_and_the_dead_fill_the_shape():
-  played, cursor, asked = collect(
+  found, cursor, asked = collect(
     lambda i: ALIVE if i == 15 else DEAD, filter_groups=True, max_refills=2
   )
   assert len(asked) == 3
   assert cursor == 19
-  assert played.record.prompt[::2].tolist() == [15, 10, 11]
+  assert found.record.prompt[::2].tolist() == [15, 10, 11]
 
 
 def test_without_refills_nothing_more_is_sampled():
@@ -109,44 +110,44 @@ def test_without_refills_nothing_more_is_sampled():
 
 
 def test_what_is_over_is_not_kept_for_later():
-  played, cursor, _ = collect(
+  found, cursor, _ = collect(
     lambda i: DEAD if i == 10 else ALIVE, filter_groups=True
   )
-  assert played.record.prompt[::2].tolist() == [11, 12, 13]
+  assert found.record.prompt[::2].tolist() == [11, 12, 13]
   assert cursor == 16
 
 
 def test_segments_follow_their_rows():
-  played, _, _ = collect(
+  found, _, _ = collect(
     lambda i: LONG if i in (11, 14, 15) else DEAD, filter_groups=True
   )
-  log = played.record
+  log = found.record
   rollout, steps = log.rollout(), log.steps()
   for row in range(6):
     inside = rollout.segment[row] >= 0
     np.testing.assert_array_equal(inside, rollout.mask[row])
-    found = rollout.segment[row][inside]
+    step = rollout.segment[row][inside]
     # The second and third token written are the member and the turn.
-    assert (steps.trajectory[found] == row).all()
-    assert (steps.index[found][2::3] == rollout.tokens[row][inside][2::3]).all()
-    assert (steps.weight[found] == 1).all()
-    assert {*steps.state[found].tolist()} == {record.key(int(log.prompt[row]))}
+    assert (steps.trajectory[step] == row).all()
+    assert (steps.index[step][2::3] == rollout.tokens[row][inside][2::3]).all()
+    assert (steps.weight[step] == 1).all()
+    assert {*steps.state[step].tolist()} == {record.key(int(log.prompt[row]))}
 
 
 def train_on(outcomes, stops=None, **fields):
   sample, _ = sampler(outcomes, stops)
-  played, _ = refill.collect(settings(**fields), sample, None, 10, version=0)
-  return played, *refill.train_on(settings(**fields), played)
+  found, *_ = refill.collect(settings(**fields), sample, None, 10, 0, version=0)
+  return found, *refill.train_on(settings(**fields), found)
 
 
 def test_dead_groups_leave_the_loss_and_nothing_else():
-  played, rollout, steps = train_on(
+  found, rollout, steps = train_on(
     lambda i: ALIVE if i == 11 else DEAD, filter_groups=True, max_refills=0
   )
-  np.testing.assert_array_equal(played.record.prompt[::2], [11, 10, 12])
+  np.testing.assert_array_equal(found.record.prompt[::2], [11, 10, 12])
   np.testing.assert_array_equal(rollout.mask.any(1), [True] * 2 + [False] * 4)
-  np.testing.assert_array_equal(steps.weight, played.record.steps().weight)
-  assert played.record.mask.any(1).all()  # Metrics still see them.
+  np.testing.assert_array_equal(steps.weight, found.record.steps().weight)
+  assert found.record.mask.any(1).all()  # Metrics still see them.
 
 
 def test_without_the_filter_dead_groups_stay_in_the_loss():

@@ -38,7 +38,6 @@ def test_the_metrics_are_those_worked_out_by_hand():
       turns=[1, 3, 2, 2],
       stops=["completed", "max_turns", "completed", "truncated"],
     ),
-    group_size=2,
   )
   assert found == pytest.approx(
     {
@@ -74,7 +73,7 @@ def with_failure(outcomes):
 
 
 def test_an_episode_whose_environment_failed_is_in_no_statistic():
-  found = summary.measure(with_failure([1, 0, 1, 1]), group_size=2)
+  found = summary.measure(with_failure([1, 0, 1, 1]))
   assert found["reward"] == pytest.approx(2 / 3)
   assert found["success"] == pytest.approx(2 / 3)
   assert found["completions/min_length"] == 2
@@ -95,7 +94,7 @@ def test_a_group_of_failures_is_dead_and_counts_nowhere():
   found = with_failure([0, 1, 1, 1])
   found.record.drop(2)
   assert summary.dead_groups(found, 2).tolist() == [False, True]
-  assert summary.measure(found, 2)["reward_std"] == 0.5
+  assert summary.measure(found)["reward_std"] == 0.5
 
 
 def test_rounding_is_no_signal():
@@ -105,6 +104,6 @@ def test_rounding_is_no_signal():
 
 
 def test_nothing_that_ended_has_no_mean_length_to_tell():
-  found = summary.measure(played([1, 0], stops=["max_tokens"] * 2), 2)
+  found = summary.measure(played([1, 0], stops=["max_tokens"] * 2))
   assert found["completions/mean_terminated_length"] == 0
   assert found["completions/clipped_ratio"] == 1

@@ -1,0 +1,81 @@
+"""`rlx credit ledger`: what each recipe's gradient does on average."""
+
+import pathlib
+
+from rlx.commands import arguments
+
+USAGE = """usage: rlx credit ledger [--recipe NAME ...] [--json] [--out DIR] [--save]
+
+The expected gradient of every recipe on small decision processes, by listing
+all batches, beside the true gradient: unbiased, scaled by a factor, or biased,
+with the angle and the state that shows it. Takes half a minute.
+
+  --recipe NAME  only this one; may be repeated
+  --json         all numbers, as JSON
+  --out DIR      writes ledger.json, ledger.md and ledger.png there; the figure
+                 needs matplotlib: pip install 'rlx[plots]'
+  --save         rewrites the ledger that is part of rlx, which `rlx recipes`
+                 reads; for those who change a recipe
+
+examples:
+  rlx credit ledger
+  rlx credit ledger --recipe grpo --recipe rloo
+  rlx credit ledger --out results"""
+
+
+def main(args: list[str]) -> int:
+  """Returns 0; a name that there is not is an error."""
+  if args and args[0] in ("-h", "--help"):
+    print(USAGE)
+    return 0
+  as_json, args = arguments.take_flag(args, "--json")
+  save, args = arguments.take_flag(args, "--save")
+  out, args = arguments.take(args, "--out")
+  names, name = [], None
+  while True:
+    name, args = arguments.take(args, "--recipe")
+    if name is None:
+      break
+    names.append(name)
+  arguments.refuse(args, USAGE)
+  if save and names:
+    raise ValueError("--save is for all recipes: leave --recipe out")
+  from rlx.ledger import figure
+
+  if out is not None:
+    figure.library()  # Before the work, not after it.
+  from rlx.ledger import compute, report, stored
+  from rlx.view import console
+
+  found = compute.ledger(_methods(names), with_parts=not names)
+  if as_json:
+    print(report.to_json(found), end="")
+  else:
+    report.show(found, console.Console())
+  if save:
+    stored.JSON.write_text(report.to_json(found))
+    stored.README.write_text(report.to_markdown(found))
+  if out is not None:
+    folder = pathlib.Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "ledger.json").write_text(report.to_json(found))
+    (folder / "ledger.md").write_text(report.to_markdown(found))
+    figure.draw(found, folder / "ledger.png")
+  return 0
+
+
+def _methods(names: list[str]):
+  """The recipes called so; all without a name."""
+  from rlx import recipes, spec
+
+  known = {f.__name__: f for f in recipes.ALL}
+  chosen = []
+  for name in names:
+    found = known.get(name.replace("-", "_"))
+    if found is None:
+      raise ValueError(
+        f"no recipe {name!r}; {spec.nearest_text(name, known)}; there are "
+        f"{', '.join(known)}"
+      )
+    chosen.append(found)
+  return chosen or recipes.ALL

@@ -1,0 +1,122 @@
+"""What a recipe is told about a small process: exact, and as good as can be.
+
+A recipe whose evidence comes from a verifier, a second learner or extra samples
+is given what those would say if they made no error, so that what the ledger
+finds is the recipe's own bias. `TOLD` says what that is.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from rlx.ledger import episodes, mdps, truth
+
+Column = Callable[[truth.Truth], np.ndarray]
+
+
+class Told(NamedTuple):
+  """An evidence column: its numbers [N T], and what they are in words."""
+
+  column: Column
+  words: str
+
+
+def gain(known: truth.Truth) -> np.ndarray:
+  """How much a step changed the expected outcome."""
+  return known.after - known.before
+
+
+def progress(known: truth.Truth) -> np.ndarray:
+  """The outcome taken apart into steps: gains, the first from nothing."""
+  first = np.arange(episodes.TURNS) == 0
+  live = known.listed.turn.max(1, keepdims=True) >= np.arange(episodes.TURNS)
+  return np.where(live, gain(known) + first * known.before, 0.0)
+
+
+def optimal(known: truth.Truth) -> np.ndarray:
+  """1 where no other action of the state could have earned more."""
+  rules = known.listed.mdp.rules
+  out = np.zeros_like(known.before)
+  for n, episode in enumerate(known.listed.episodes):
+    for t, step in enumerate(episode.steps):
+      best = max(_worth(rules, step.state, a) for a in rules[step.state])
+      out[n, t] = _worth(rules, step.state, step.action) > best - 1e-9
+  return out
+
+
+def _worth(rules: mdps.Rules, state: str, action: str) -> float:
+  """Expected rest of the rewards if all that follows is done well."""
+  best = lambda s: max(_worth(rules, s, a) for a in rules[s])
+  return sum(
+    way.chance * (way.reward + (0.0 if way.state is None else best(way.state)))
+    for way in rules[state][action]
+  )
+
+
+def arbitrary(known: truth.Truth) -> np.ndarray:
+  """A fixed number for each state and action that means nothing."""
+  out = np.zeros_like(known.before)
+  for n, episode in enumerate(known.listed.episodes):
+    for t, step in enumerate(episode.steps):
+      words = f"{episodes.observed(step.state)} {step.action}"
+      out[n, t] = 0.3 * np.sin(sum(map(ord, words)))
+  return out
+
+
+def constant(value: float) -> Column:
+  """The same number everywhere."""
+  return lambda known: np.full_like(known.before, value)
+
+
+def outcome(share: float = 1.0) -> Column:
+  """A share of the episode's outcome, on each of its steps."""
+  return lambda known: share * np.repeat(
+    known.listed.outcome[:, None], episodes.TURNS, 1
+  )
+
+
+def length(known: truth.Truth) -> np.ndarray:
+  """Tokens of the episode."""
+  tokens = (known.listed.turn >= 0).sum(1, keepdims=True)
+  return np.repeat(tokens, episodes.TURNS, 1).astype(float)
+
+
+TOLD = {
+  "value_before": Told(lambda k: k.before, "exact, of the current policy"),
+  "value_after": Told(lambda k: k.after, "exact, of the current policy"),
+  "process": Told(optimal, "1 if the action is optimal"),
+  "matched": Told(optimal, "1 if the action is optimal: the expert's"),
+  "node": Told(optimal, "1 if the action is optimal"),
+  "tool": Told(optimal, "1 if the action is optimal"),
+  "grounded": Told(constant(1.0), "1: every action executes"),
+  "information_gain": Told(gain, "exact change of the expected outcome"),
+  "sub_answer_gain": Told(gain, "exact change of the expected outcome"),
+  "marginal": Told(gain, "exact change of the expected outcome"),
+  "redundancy": Told(constant(0.0), "0"),
+  "progress": Told(progress, "the outcome split into exact changes"),
+  "implicit_reward": Told(arbitrary, "a fixed number per state and action"),
+  "exploration": Told(constant(0.3), "0.3 everywhere"),
+  "length": Told(length, "tokens of the trajectory"),
+}
+
+# Families of columns: what stands before the slash, and the columns after it.
+FAMILIES = {
+  "objective": Told(outcome(0.5), "half of the outcome"),
+  "weight": Told(constant(0.5), "0.5"),
+  "reference_reward": Told(constant(0.5), "0.5"),
+}
+
+
+def told(name: str) -> Told:
+  """What a recipe is told in the column called `name`.
+
+  Raises:
+    LookupError: the ledger knows of no such evidence.
+  """
+  family = name.partition("/")[0]
+  if name in TOLD:
+    return TOLD[name]
+  if family in FAMILIES and family != name:
+    return FAMILIES[family]
+  raise LookupError(f"unknown evidence: {name}")

@@ -1,0 +1,145 @@
+"""The ledger as one figure."""
+
+import pathlib
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+_ORDER = {"unbiased": 0, "scaled": 1, "biased": 2}
+
+
+def library() -> ModuleType:
+  """matplotlib, which is an extra.
+
+  Raises:
+    ValueError: it is not installed; says how to.
+  """
+  try:
+    import matplotlib
+  except ModuleNotFoundError:
+    raise ValueError(
+      "the figure needs matplotlib, which is not installed: "
+      "pip install 'rlx[plots]'"
+    ) from None
+  return matplotlib
+
+
+def draw(ledger: dict[str, Any], path: pathlib.Path) -> None:
+  """Writes the figure; the suffix of the path tells the format.
+
+  A row for each recipe. Two maps have the largest angle to the true gradient on
+  each process, of the credit alone and of the loss; a third panel has the
+  factor of every case. Recipes are ordered by verdict and angle.
+
+  Raises:
+    ValueError: there is no matplotlib.
+  """
+  matplotlib = library()
+  from matplotlib import figure as figures
+
+  entries = sorted(
+    (e for e in ledger["entries"] if "credit" in e),
+    key=lambda e: (e["kind"] == "part", _ORDER[e["credit"]["bias"]])
+    + (e["credit"]["angle"], e["objective"]["angle"]),
+  )
+  processes = [p["name"] for p in ledger["processes"]]
+  owner = [processes.index(c.partition("/")[0]) for c in ledger["cases"]]
+  height = 1.6 + 0.2 * len(entries)
+  with matplotlib.rc_context({"font.size": 7.5, "axes.linewidth": 0.5}):
+    fig = figures.Figure(figsize=(9.6, height), layout="constrained")
+    axes = fig.subplots(1, 3, sharey=True, width_ratios=(1, 1, 0.9))
+    image = _angles(axes[0], entries, "credit", processes, owner)
+    _angles(axes[1], entries, "objective", processes, owner)
+    _factors(axes[2], entries, processes, owner)
+    axes[0].set_title("angle of the credit")
+    axes[1].set_title("angle of the whole loss")
+    axes[2].set_title("factor of the credit")
+    _label(axes[0], entries)
+    bar = fig.colorbar(
+      image, ax=list(axes[:2]), location="bottom", shrink=0.5, aspect=40
+    )
+    bar.set_label("largest angle to the true gradient, degrees")
+    bar.outline.set_visible(False)
+    fig.savefig(path, dpi=200)
+
+
+def _angles(axis, entries, which: str, processes, owner):
+  """A map of the largest angle on each process; returns the image."""
+  found = [
+    [_largest(e[which]["angles"], owner, p) for p in range(len(processes))]
+    for e in entries
+  ]
+  numbers = np.array([[angle for angle, _ in line] for line in found])
+  image = axis.imshow(
+    np.minimum(numbers, 90), cmap="Blues", vmin=0, vmax=90, aspect="auto"
+  )
+  for y, line in enumerate(found):
+    for x, (angle, vanishes) in enumerate(line):
+      text = "none" if vanishes else f"{angle:.0f}" if angle >= 0.5 else ""
+      text = "·" if not text and angle > 1e-6 else text
+      color = "white" if angle > 45 else "#222222"
+      axis.text(x, y, text, ha="center", va="center", color=color, fontsize=6)
+  axis.set_xticks(range(len(processes)), processes, rotation=35, ha="right")
+  axis.tick_params(length=0)
+  axis.set_xticks(np.arange(len(processes) + 1) - 0.5, minor=True)
+  axis.set_yticks(np.arange(len(entries) + 1) - 0.5, minor=True)
+  axis.grid(which="minor", color="#dddddd", linewidth=0.4)
+  axis.tick_params(which="minor", length=0)
+  for side in axis.spines.values():
+    side.set_visible(False)
+  return image
+
+
+def _largest(angles, owner, process: int) -> tuple[float, bool]:
+  """The largest angle, and whether there is a case without a gradient."""
+  own = [a for a, p in zip(angles, owner, strict=True) if p == process]
+  vanishes = None in own
+  return 90.0 if vanishes else max(a for a in own if a is not None), vanishes
+
+
+def _factors(axis, entries, processes, owner) -> None:
+  """A point for each case, in the colour of its process."""
+  colors = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#777777")
+  axis.axvline(1.0, color="#222222", linewidth=0.6)
+  for process, name in enumerate(processes):
+    points = [
+      (factor, y)
+      for y, entry in enumerate(entries)
+      for factor, p in zip(entry["credit"]["factors"], owner, strict=True)
+      if p == process
+    ]
+    x, y = zip(*points, strict=True)
+    offset = (process - (len(processes) - 1) / 2) * 0.11
+    color = colors[process % len(colors)]
+    axis.plot(x, np.add(y, offset), ".", ms=3, color=color, mew=0, label=name)
+  axis.set_xscale("symlog", linthresh=0.5, linscale=0.5)
+  axis.set_xticks((-1, 0, 0.5, 1, 2, 4), ("-1", "0", "½", "1", "2", "4"))
+  axis.minorticks_off()
+  axis.grid(axis="y", color="#eeeeee", linewidth=0.4)
+  axis.set_axisbelow(True)
+  axis.tick_params(axis="y", length=0)
+  axis.set_xlabel("of the true gradient")
+  for side in ("top", "right", "left"):
+    axis.spines[side].set_visible(False)
+  axis.legend(
+    loc="upper center",
+    bbox_to_anchor=(0.5, -0.05),
+    ncols=2,
+    frameon=False,
+    fontsize=6,
+    handletextpad=0.2,
+  )
+
+
+def _label(axis, entries) -> None:
+  """Names of the rows, and lines where the verdict changes."""
+  names = [e["name"].replace("_", " ") for e in entries]
+  axis.set_yticks(range(len(entries)), names)
+  kinds = [(e["kind"], e["credit"]["bias"]) for e in entries]
+  for y in range(1, len(entries)):
+    if kinds[y] != kinds[y - 1]:
+      parts = kinds[y][0] != kinds[y - 1][0]
+      for each in axis.figure.axes[:3]:
+        width = 1.2 if parts else 0.6
+        each.axhline(y - 0.5, color="#222222", linewidth=width)

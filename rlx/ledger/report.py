@@ -1,0 +1,121 @@
+"""The ledger for readers: a table, Markdown, and JSON."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from rlx.view import console
+
+TITLE = "Expected gradient of each recipe beside the true one, exactly"
+
+COLUMNS = ("", "credit", "factor", "angle", "loss", "factor", "angle", "shown")
+
+INTRODUCTION = """# The bias ledger
+
+What does a recipe's gradient do *on average*? On decision processes so small
+that every batch can be listed, that is a finite sum, computed here in float64
+and compared with the gradient of the expected outcome.
+
+This file is written by `rlx credit ledger --save`, and a test computes all of
+it again. Numbers of every case stand in `ledger.json`.
+
+- **credit**: the advantages alone, `E[sum A grad log pi]` per trajectory.
+- **loss**: the whole objective at a ratio of 1, with its reduction, times what
+  makes the average token weigh 1: a division by a constant is no bias, one by a
+  length that was sampled is.
+- **unbiased**: equal to the true gradient everywhere. **scaled**: parallel to
+  it everywhere, by the factor, of the group size G or the batch n.
+  **biased**: neither; the factor's range, the largest angle in degrees, and the
+  process, policy, group size and decision that show it.
+- An angle of 90 or more, or a gradient that vanishes, is one that does not help.
+
+What a recipe is told by verifiers, second learners and extra samples is exact
+here, so that what is found is the recipe's own. Recipes are as published:
+discounts below 1 count as a bias, as the outcome does not know them.
+"""
+
+
+def to_json(ledger: dict[str, Any]) -> str:
+  """The ledger as text, a line for each list of numbers."""
+  head = {k: v for k, v in ledger.items() if k != "entries"}
+  entries = ",\n".join(_entry(entry) for entry in ledger["entries"])
+  start = json.dumps(head, indent=1).removesuffix("\n}")
+  return f'{start},\n "entries": [\n{entries}\n ]\n}}\n'
+
+
+def _entry(entry: dict[str, Any]) -> str:
+  lines = [
+    f"   {json.dumps(k)}: {json.dumps(v)}"
+    if not isinstance(v, dict)
+    else f"   {json.dumps(k)}: {_lines(v)}"
+    for k, v in entry.items()
+  ]
+  return "  {\n" + ",\n".join(lines) + "\n  }"
+
+
+def _lines(values: dict[str, Any]) -> str:
+  inner = [f"    {json.dumps(k)}: {json.dumps(v)}" for k, v in values.items()]
+  return "{\n" + ",\n".join(inner) + "\n   }" if inner else "{}"
+
+
+def show(ledger: dict[str, Any], to: console.Console) -> None:
+  """Prints a table of recipes and one of parts."""
+  for kind in ("recipe", "part"):
+    rows = [row(e) for e in ledger["entries"] if e["kind"] == kind]
+    if rows:
+      to.table(f"\n{TITLE}: {kind}s", COLUMNS, rows)
+  unknown = [e for e in ledger["entries"] if "unknown" in e]
+  for entry in unknown:
+    to.say(f"{entry['name']}: {entry['unknown']}")
+
+
+def row(entry: dict[str, Any]) -> tuple[str, ...]:
+  """A line of the table."""
+  if "unknown" in entry:
+    return (entry["name"], "unknown", *[""] * 6)
+  credit, loss = entry["credit"], entry["objective"]
+  worst = credit if credit["worst"] or credit["vanishes"] else loss
+  return (entry["name"], *_cells(credit), *_cells(loss), _shown(worst))
+
+
+def _cells(verdict: dict[str, Any]) -> tuple[str, str, str]:
+  angle = f"{verdict['angle']:.1f}°" if verdict["angle"] else "0"
+  return verdict["bias"], verdict["factor"], angle
+
+
+def _shown(verdict: dict[str, Any]) -> str:
+  vanishes = [f"vanishes on {name}" for name in verdict["vanishes"]]
+  return "; ".join([*vanishes, *[verdict["worst"]] * bool(verdict["worst"])])
+
+
+def to_markdown(ledger: dict[str, Any]) -> str:
+  """The ledger as a document."""
+  return "\n".join(_document(ledger)) + "\n"
+
+
+def _document(ledger: dict[str, Any]) -> Iterator[str]:
+  entries = ledger["entries"]
+  yield INTRODUCTION
+  yield "## Processes\n"
+  for process in ledger["processes"]:
+    yield f"- `{process['name']}`: {process['about']}"
+  for kind, title in (
+    ("recipe", "Recipes"),
+    ("part", "Parts: what makes a recipe biased"),
+  ):
+    yield f"\n## {title}\n"
+    yield "| " + " | ".join(COLUMNS) + " |"
+    yield "|" + "---|" * len(COLUMNS)
+    for entry in (e for e in entries if e["kind"] == kind):
+      yield "| " + " | ".join(_cell(x) for x in row(entry)) + " |"
+  yield "\n## What each part is\n"
+  for entry in (e for e in entries if e["kind"] == "part"):
+    yield f"- `{entry['name']}`: {entry['about']}. `{entry['formula']}`"
+  yield "\n## What recipes are told\n"
+  for entry in (e for e in entries if e.get("told") and e["kind"] == "recipe"):
+    told = "; ".join(f"`{k}`: {v}" for k, v in entry["told"].items())
+    yield f"- `{entry['name']}`: {told}"
+
+
+def _cell(text: str) -> str:
+  return text.replace("|", "\\|").replace("_", "\\_")

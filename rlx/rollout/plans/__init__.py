@@ -1,0 +1,1 @@
+"""How batches are collected, one way per file, each a `plan.Plan`."""

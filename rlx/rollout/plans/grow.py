@@ -1,0 +1,240 @@
+"""Growing trees with the verbs, and their layout: a row for every edge."""
+
+import collections
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from rlx.rollout import engine, plan, played, record
+from rlx.rollout import verbs as rollout_verbs
+
+# (shape, level, open nodes of a prompt, its finished ones) -> how many children
+# each of its open nodes has.
+Allot = Callable[[engine.Shape, int, int, int], Sequence[int]]
+
+
+class Node(NamedTuple):
+  """An edge of a tree: what was drawn in one step, behind its prefix."""
+
+  drawn: int  # Which call of `continue_from` drew it.
+  row: int  # In what that call returned.
+  parent: int  # Its number among the nodes, -1 for a child of the prompt.
+  prompt: int  # Its place in the batch.
+  tree: int  # Unique in the batch.
+  depth: int
+  paid: float  # Rewards on the path from the prompt, its own included.
+  open: bool  # Not finished, so that it is to have children.
+
+
+def grow(
+  widths: Callable[[engine.Shape], Sequence[int]],
+  allot: Allot,
+  *,
+  segment_tokens: int | None = None,
+  trees: int = 1,
+  max_depth: int = 15,
+) -> plan.Plan:
+  """Grows trees from prompts, as many levels as there are widths.
+
+  Every node is a row: its prefix, which nobody chose in this row, and its
+  segment. It is one step, whose reward is what was paid for it. The rows of a
+  prompt stand together, parents first; those that no node has are dropped.
+  Columns:
+    parent, depth, tree  parent is a row of the table; depth is 0 at a child of
+      the prompt, which is no row.
+    outcome  rewards on the path from the prompt; for a leaf its total.
+    segment_log_prob  sum over the segment, of the whole vocabulary.
+
+  Args:
+    widths: most nodes of each level of a prompt.
+    segment_tokens: of a completion's step; None for the whole rest. The last
+      level is always that.
+    trees: from each prompt, among which its children are dealt out evenly.
+    max_depth: what the recipe's credit can fuse.
+  """
+
+  def size(shape: engine.Shape) -> plan.Size:
+    levels = widths(shape)
+    if len(levels) > max_depth + 1:
+      raise ValueError(
+        f"a tree of {len(levels)} levels is deeper than max_depth={max_depth} "
+        "of the recipe, which counts from 0"
+      )
+    return plan.Size(shape.num_prompts * sum(levels), shape.length, 1)
+
+  def collect(do: rollout_verbs.Verbs, prompt_ids, indices, memory):
+    levels = widths(do.shape)
+    forest = Forest(do, prompt_ids, indices, trees)
+    for level in range(len(levels)):
+      tokens = segment_tokens if level + 1 < len(levels) else None
+      forest.grow(level, allot, tokens)
+    return forest.lay_out(size(do.shape)), memory
+
+  return plan.Plan(
+    collect=collect,
+    size=size,
+    columns=("outcome", "segment_log_prob"),
+    needs=("continue_from",),
+  )
+
+
+class Forest:
+  """Trees while they grow: nodes, and what was played to get them."""
+
+  def __init__(self, do: rollout_verbs.Verbs, prompt_ids, indices, trees: int):
+    self._do = do
+    self._prompt_ids = np.asarray(prompt_ids)
+    self._trees = trees
+    self._start = do.start(prompt_ids, indices)
+    self._nodes: list[Node] = []
+    self._drawn: list[played.Played] = []
+    self._spent: collections.Counter[str] = collections.Counter()
+
+  def grow(self, level: int, allot: Allot, max_tokens: int | None) -> None:
+    """Gives the open nodes of the level before their children."""
+    groups: dict[int, list[tuple[int, int, int]]] = {}
+    for prompt in range(len(self._prompt_ids)):
+      parents = self._open(prompt, level)
+      if not parents:
+        continue
+      done = sum(n.prompt == prompt and not n.open for n in self._nodes)
+      counts = allot(self._do.shape, level, len(parents), done)
+      for parent, count in zip(parents, counts, strict=True):
+        row = prompt if parent < 0 else self._nodes[parent].row
+        groups.setdefault(count, []).append((parent, prompt, row))
+    for count, members in sorted(groups.items()):
+      if count:
+        self._continue(level, members, count, max_tokens)
+
+  def _open(self, prompt: int, level: int) -> list[int]:
+    if level == 0:
+      return [-1] if self._start.stop[prompt] == "cut" else []
+    return [
+      k
+      for k, n in enumerate(self._nodes)
+      if (n.prompt, n.depth, n.open) == (prompt, level - 1, True)
+    ]
+
+  def _continue(self, level, members, count, max_tokens) -> None:
+    """Draws `count` children of each of the members."""
+    before, cuts = self._prefixes([(k, row) for k, _, row in members])
+    single = self._do.shape.turns == 1
+    found = self._do.continue_from(
+      before,
+      cuts,
+      count,
+      max_tokens=max_tokens if single else None,
+      max_turns=None if single else 1,
+      seed=level,
+    )
+    self._spent.update(found.seconds)
+    drawn = len(self._drawn)
+    self._drawn.append(found)
+    for row in np.flatnonzero(found.record.turns).tolist():
+      parent, prompt, _ = members[row // count]
+      above = self._nodes[parent] if parent >= 0 else None
+      nth = row % count * self._trees // count
+      self._nodes.append(
+        Node(
+          drawn=drawn,
+          row=row,
+          parent=parent,
+          prompt=prompt,
+          tree=above.tree if above else prompt * self._trees + nth,
+          depth=level,
+          paid=float(found.record.reward[row, 0])
+          + (above.paid if above else 0.0),
+          open=found.stop[row] == "cut",
+        )
+      )
+
+  def _prefixes(self, members: Sequence[tuple[int, int]]):
+    """Returns nodes as rows of one batch, and cuts at their ends."""
+    sources = [self._nodes[k].drawn if k >= 0 else -1 for k, _ in members]
+    parts, rows, offset = [], [0] * len(members), 0
+    for source in sorted(set(sources)):
+      part = self._start if source < 0 else self._drawn[source]
+      for place, (_, row) in enumerate(members):
+        if sources[place] == source:
+          rows[place] = offset + row
+      parts.append(part)
+      offset += len(part.stop)
+    before = played.join(parts)
+    length = before.record.length
+    return before, [rollout_verbs.Cut(r, int(length[r])) for r in rows]
+
+  def lay_out(self, size: plan.Size) -> played.Played:
+    """Returns the nodes as rows, and leaves out what has no leaf below it."""
+    each = size.rows // self._do.shape.num_prompts
+    rows, inner = self._rows(each)
+    num = len(self._prompt_ids)
+    log = record.Record.empty(
+      np.repeat(self._prompt_ids, each),
+      np.tile(np.arange(each), num),
+      length=size.length,
+      turns=1,
+      version=self._do.version,
+      evidence=tuple(self._drawn[0].record.columns) if self._drawn else (),
+    )
+    column = {
+      name: np.zeros((size.rows, 1), np.int32) for name in ("depth", "tree")
+    }
+    column["parent"] = np.full((size.rows, 1), -1, np.int32)
+    out = played.Played(
+      record=log,
+      success=np.zeros(size.rows, bool),
+      stop=["dropped"] * size.rows,
+      parse_errors=np.zeros(size.rows, np.int32),
+      seconds=dict(self._spent),
+      rewards=self._drawn[-1].rewards if self._drawn else {},
+      whole=np.zeros(size.rows, bool),
+    )
+    column["outcome"] = np.zeros((size.rows, 1), np.float32)
+    for number, row in rows.items():
+      node = self._nodes[number]
+      _copy(self._drawn[node.drawn], node.row, out, row)
+      column["depth"][row], column["tree"][row] = node.depth, node.tree
+      column["parent"][row] = rows.get(node.parent, -1)
+      column["outcome"][row] = node.paid
+      assert out.whole is not None
+      out.whole[row] = number not in inner
+    log.columns.update(column)
+    chosen = np.where(log.mask, log.raw_log_probs, 0.0)
+    log.columns["segment_log_prob"] = chosen.sum(1, keepdims=True)
+    return out
+
+  def _rows(self, each: int) -> tuple[dict[int, int], set[int]]:
+    """Returns the row of each node that has one, and the inner nodes."""
+    inner: set[int] = set()
+    kept: list[int] = []
+    # Children have higher numbers than their parents.
+    for number in reversed(range(len(self._nodes))):
+      node = self._nodes[number]
+      if node.open and number not in inner:
+        continue  # None of its children could be played.
+      kept.append(number)
+      inner.add(node.parent)
+    rows, used = {}, collections.Counter()
+    for number in reversed(kept):
+      prompt = self._nodes[number].prompt
+      rows[number] = prompt * each + used[prompt]
+      used[prompt] += 1
+    return rows, inner
+
+
+def _copy(source: played.Played, here: int, out: played.Played, row: int):
+  """Copies a row of one step into a batch."""
+  old, new = source.record, out.record
+  size = old.length[here]
+  for name in ("tokens", "mask", "log_probs", "raw_log_probs"):
+    getattr(new, name)[row, :size] = getattr(old, name)[here, :size]
+  new.segment[row] = np.where(new.mask[row], row, -1)
+  new.length[row], new.turns[row] = size, 1
+  for name in ("reward", "state", "action", "next_state"):
+    getattr(new, name)[row] = getattr(old, name)[here, :1]
+  for name, column in old.columns.items():
+    new.columns[name][row] = column[here, :1]
+  out.success[row] = source.success[here]
+  out.stop[row] = source.stop[here]
+  out.parse_errors[row] = source.parse_errors[here]

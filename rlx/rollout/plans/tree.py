@@ -1,0 +1,114 @@
+"""Trees: prefixes that are continued several times, level after level."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from rlx.rollout import engine, plan
+from rlx.rollout.plans import grow
+
+
+def tree(
+  branches: Sequence[int],
+  *,
+  segment_tokens: int | None = None,
+  trees: int = 1,
+  max_depth: int = 15,
+) -> plan.Plan:
+  """Trees in which each open node of level d has `branches[d]` children.
+
+  A node is a step: `segment_tokens` tokens of a completion, the last level
+  excepted, which goes on to the end; or a turn of an episode. An episode that
+  is not over behind the last level goes on without branching. What ends early
+  is a leaf where it ended. `grow.grow` tells the layout.
+
+  Args:
+    branches: b_1 to b_D. Those of level 1 are children of the prompt.
+    segment_tokens: None lets a completion of a first level go on to its end.
+    trees: from each prompt. Rows of different trees are no siblings.
+    max_depth: what the recipe's credit can fuse.
+
+  Raises:
+    ValueError: a number is not positive.
+  """
+  _check(branches=min(branches, default=0), trees=trees)
+  if segment_tokens is not None:
+    _check(segment_tokens=segment_tokens)
+
+  def factors(shape: engine.Shape) -> list[int]:
+    if shape.turns == 1:
+      return list(branches)
+    ones = [1] * (shape.turns - len(branches))
+    return [*branches, *ones][: shape.turns]
+
+  def allot(shape: engine.Shape, level: int, still: int, done: int):
+    del done
+    n = factors(shape)[level]
+    return [n * trees] if level == 0 else [n] * still
+
+  return grow.grow(
+    lambda shape: (trees * np.cumprod(factors(shape))).tolist(),
+    allot,
+    segment_tokens=segment_tokens,
+    trees=trees,
+    max_depth=max_depth,
+  )
+
+
+def forks(num: int, fan_out: int, *, max_depth: int = 15) -> plan.Plan:
+  """A tree of `num` trajectories of each prompt, forked as early as they can.
+
+  On every level each open node has 1 to `fan_out` children, and there are as
+  many as there are trajectories that have not ended, `num` less those that
+  have, or as many as can be. A node is a turn of an episode. With a fan-out of
+  1 nothing would fork: these are `num` episodes, each a tree of its own; a
+  completion, which is one step, is likewise sampled `num` times.
+
+  Proposing `fan_out` children of every node and keeping a part, whatever they
+  say, is the same as drawing the part.
+
+  Raises:
+    ValueError: a number is not positive.
+  """
+  _check(num=num, fan_out=fan_out)
+
+  def first(shape: engine.Shape) -> int:
+    return num if 1 in (fan_out, shape.turns) else min(num, fan_out)
+
+  def allot(shape: engine.Shape, level: int, still: int, done: int):
+    if level == 0:
+      return [first(shape)]
+    kept = min(still * fan_out, num - done)
+    return [kept // still + (k < kept % still) for k in range(still)]
+
+  return grow.grow(
+    lambda shape: [
+      min(num, first(shape) * fan_out**level) for level in range(shape.turns)
+    ],
+    allot,
+    trees=num if fan_out == 1 else 1,
+    max_depth=max_depth,
+  )
+
+
+def parse(branches: str) -> tuple[int, ...]:
+  """Returns the numbers of "6,6,6".
+
+  Raises:
+    ValueError: it is not a list of positive numbers.
+  """
+  parts = branches.replace("-", ",").split(",")
+  if not all(part.strip().isdigit() and int(part) > 0 for part in parts):
+    raise ValueError(
+      f"branches={branches!r}: must be positive numbers with commas between, "
+      "one for each level, as 6,6,6"
+    )
+  return tuple(int(part) for part in parts)
+
+
+def _check(**numbers: int) -> None:
+  for name, number in numbers.items():
+    if number < 1:
+      raise ValueError(f"{name}={number}: must be 1 or more")
+
+

@@ -1,0 +1,251 @@
+"""From an experiment to its batches: the task, the engine and the verbs."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+from jax.sharding import Mesh
+
+from rlx import batch, experiment, policy, prompts, sharding
+from rlx import tokenizer as tokenizers
+from rlx.envs import protocol
+from rlx.evidence import provider
+from rlx.recipes import recipe as recipes
+from rlx.rollout import (
+  bind,
+  completions,
+  engine,
+  episodes,
+  played,
+  sampling,
+  verbs,
+)
+
+# (params, prompt ids, indices, version) -> Played
+Collect = Callable[[Any, Sequence[int], Sequence[int], int], played.Played]
+# ((params, evidence), prompt ids, indices, version, memory) -> (Played, memory)
+Gather = Callable[..., tuple[played.Played, Any]]
+
+
+class Rollouts(NamedTuple):
+  """See `assemble.Parts`."""
+
+  collector: Callable[..., Collect]
+  gather: Gather
+  num_test: int
+
+
+class _Source(NamedTuple):
+  """What a kind of task is asked for; `engine` is one that was compiled.
+
+  Attributes:
+    sample: `(engine, params, split, ids, indices, version, evidence, keep)`.
+    start: `(shape, split, ids, indices, version)`.
+    go_on: `(engine, params, before, cuts, max_tokens, seed, version)`.
+    score: `(played, rows, texts)`.
+    num_test: held-out prompts or episodes.
+  """
+
+  sample: Callable[..., played.Played]
+  start: Callable[..., played.Played]
+  go_on: Callable[..., played.Played]
+  score: Callable[..., Any]
+  num_test: int
+
+
+def collect(
+  config: experiment.TrainConfig,
+  recipe: recipes.Recipe,
+  columns: Sequence[str],
+  model: policy.Policy,
+  tokenizer: tokenizers.Tokenizer,
+  mesh: Mesh,
+) -> Rollouts:
+  """Returns what draws batches, for training as the recipe's plan says.
+
+  Args:
+    columns: evidence that the task is to fill, see `columns`.
+  """
+  made = _prompts if isinstance(config.task, prompts.PromptTask) else _episodes
+  source = made(config, tokenizer, columns)
+
+  def compiled(shape, sampler=config.rollout.sampling):
+    return engine.make_engine(
+      model, shape, sampler=sampler, stop_ids=tokenizer.stop_ids, mesh=mesh
+    )
+
+  def collector(split, sampler, num_prompts, group_size) -> Collect:
+    shape = shape_of(config)._replace(
+      num_prompts=num_prompts, num_samples=group_size
+    )
+    one = compiled(shape, sampler)
+    return lambda params, ids, indices, version: source.sample(
+      one, params, split, ids, indices, version, (), False
+    )
+
+  gather = _gather(
+    shape_of(config), recipe, columns, source, compiled, tokenizer, mesh
+  )
+  return Rollouts(collector, gather, source.num_test)
+
+
+def _gather(shape, recipe, columns, source, compiled, tokenizer, mesh) -> Gather:
+  whole = compiled(shape)
+  keep = "continue_from" in recipe.plan.needs
+  continue_from = bind.continuing(
+    shape, compiled, source.go_on, devices=sharding.batch_devices(mesh)
+  )
+
+  def bound(params, evidence, version) -> verbs.Verbs:
+    return verbs.Verbs(
+      sample=lambda ids, indices: source.sample(
+        whole, params, "train", ids, indices, version, columns, keep
+      ),
+      start=lambda ids, indices: source.start(
+        shape, "train", ids, indices, version
+      ),
+      continue_from=lambda *args, **settings: continue_from(
+        params, version, *args, **settings
+      ),
+      score=source.score,
+      tokenizer=tokenizer,
+      shape=shape,
+      version=version,
+      evidence=evidence,
+      under=lambda other: bound(other, evidence, version),
+    )
+
+  def gather(learnt, ids, indices, version, memory):
+    do = bound(*learnt, version)
+    return recipe.plan.collect(do, ids, indices, memory)
+
+  return gather
+
+
+def shape_of(config: experiment.TrainConfig) -> engine.Shape:
+  """Returns the static sizes of a batch of samples."""
+  rollout = config.rollout
+  turns = 1
+  if not isinstance(config.task, prompts.PromptTask):
+    turns = config.task.max_turns
+  return engine.Shape(
+    num_prompts=rollout.num_prompts,
+    num_samples=rollout.group_size,
+    prompt_tokens=rollout.max_prompt_length,
+    turn_tokens=rollout.max_turn_length if turns > 1 else 0,
+    action_tokens=rollout.max_completion_length,
+    turns=turns,
+  )
+
+
+def columns(
+  task: Any, recipe: recipes.Recipe, model: policy.Policy
+) -> tuple[str, ...]:
+  """Returns the evidence that the recipe leaves to the task.
+
+  Raises:
+    ValueError: the task does not fill it, or its episodes cannot be continued
+      where the recipe does so.
+  """
+  known = {f.name for f in dataclasses.fields(batch.Steps)}
+  known |= {"length", *recipe.plan.columns}
+  for make in recipe.providers:
+    known |= {*make(provider.Context(model)).columns}
+  asked = tuple(x for x in recipe.evidence if x not in known)
+  if isinstance(task, prompts.PromptTask):
+    return asked  # Reward functions say what they fill when they are called.
+  filled = tuple(getattr(task, "evidence", ()))
+  missing = [name for name in asked if name not in filled]
+  name = type(task).__name__
+  if missing:
+    raise ValueError(
+      f"recipe {recipe.name} reads {', '.join(map(repr, missing))} of each step,"
+      f" which the task {name} does not fill; it fills "
+      f"{', '.join(map(repr, filled)) or 'nothing'}"
+    )
+  if "continue_from" in recipe.plan.needs and not isinstance(
+    task.episode(0, "train"), protocol.Restorable
+  ):
+    raise ValueError(
+      f"recipe {recipe.name} continues episodes from the middle, and those of "
+      f"{name} have no snapshot() and restore()"
+    )
+  return asked
+
+
+def _prompts(config, tokenizer, columns) -> _Source:
+  key = jax.random.key(config.seed)
+  data = prompts.load(config.task, config.rollout, tokenizer, config.seed)
+  score = prompts.make_score(config.task)
+
+  def drawn(split, indices):
+    rows, tokens = zip(*(data[split][i] for i in indices), strict=True)
+    return {"rows": rows, "prompts": tokens}
+
+  def sample(made, params, split, ids, indices, version, evidence, keep):
+    del keep  # A completion can always be continued.
+    return completions.complete(
+      *(made, params, key, tokenizer, score),
+      prompt_ids=ids,
+      **drawn(split, indices),
+      version=version,
+      evidence=evidence,
+    )
+
+  def start(shape, split, ids, indices, version):
+    return completions.start(
+      shape, prompt_ids=ids, **drawn(split, indices), version=version
+    )
+
+  def go_on(made, params, before, cuts, **settings):
+    return completions.go_on(
+      *(made, params, key, tokenizer, score, before, cuts),
+      longest=config.rollout.max_completion_length,
+      evidence=columns,
+      **settings,
+    )
+
+  return _Source(sample, start, go_on, bind.scorer(score), len(data["test"]))
+
+
+def _episodes(config, tokenizer, columns) -> _Source:
+  key = jax.random.key(config.seed)
+  task: protocol.Task = config.task
+  episodes.check(task, tokenizer, config.rollout.max_prompt_length)
+
+  def sample(made, params, split, ids, indices, version, evidence, keep):
+    return episodes.play(
+      *(made, params, key, tokenizer),
+      lambda index: task.episode(index, split),
+      prompt_ids=ids,
+      indices=indices,
+      version=version,
+      evidence=evidence,
+      keep=keep,
+    )
+
+  def start(shape, split, ids, indices, version):
+    return episodes.start(
+      *(shape, tokenizer, lambda index: task.episode(index, split)),
+      prompt_ids=ids,
+      indices=indices,
+      version=version,
+    )
+
+  def go_on(made, params, before, cuts, max_tokens, **settings):
+    del max_tokens  # A turn is never cut.
+    return episodes.go_on(
+      *(made, params, key, tokenizer, before, cuts),
+      turns_left=lambda place: task.max_turns - place.turn,
+      evidence=columns,
+      **settings,
+    )
+
+  def score(before, rows, texts):
+    raise ValueError(
+      f"episodes of {type(task).__name__} are scored by being played, not as "
+      "text: this recipe needs a task of prompts and reward functions"
+    )
+
+  return _Source(sample, start, go_on, score, task.num_test())

@@ -43,9 +43,9 @@ def look_ahead(
 ) -> estimator.Estimator:
   """The signal, and where it is flat, a part of the next that is not.
 
-      y[t] = x[t]                          where |x[t]| >= threshold
-           = discount^(k - t) * x[k]       k the next such step, k - t <= limit
-           = 0                             where there is none
+  y[t] = x[t]                          where |x[t]| >= threshold
+       = discount^(k - t) * x[k]       k the next such step, k - t <= limit
+       = 0                             where there is none
   """
 
   def f(signal, steps):
@@ -62,7 +62,7 @@ def look_ahead(
   return estimator.stateless(f)
 
 
-def earlier() -> estimator.Estimator:
+def sooner() -> estimator.Estimator:
   """The signal of a trajectory's next row: everything is paid a step sooner."""
 
   def f(signal, steps):

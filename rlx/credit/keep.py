@@ -76,7 +76,7 @@ def some_leaves(which: Literal["best", "extremes"], ratio: float = 0.5) -> Keep:
   """
   if not 0 < ratio <= 1:
     raise ValueError(f"ratio={ratio} is not in (0, 1]")
-  by = trees.SIBLINGS if which == "best" else ("tree",)
+  by = trees.SIBLINGS if which == "best" else ("prompt", "tree")
 
   def keep(rollout, steps, advantages):
     del advantages
@@ -115,5 +115,3 @@ def _rank(x, key):
 
 def _spread(kept, rollout):
   return tokens.spread(kept.astype(jnp.float32), rollout.segment) > 0
-
-

@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float
 from rlx import batch
 from rlx.credit import estimator, groups, kernels
 
-SIBLINGS = ("tree", "parent")
+SIBLINGS = ("prompt", "tree", "parent")
 Vote = Literal["child", "leaf", "path"]
 
 
@@ -71,7 +71,7 @@ def difference(best_of: int = 1) -> estimator.Estimator:
 
   def f(signal, steps):
     top = (steps.weight > 0) & (steps.parent < 0)
-    key = kernels.group_ids(steps.tree, live=top)
+    key = kernels.group_ids(steps.prompt, steps.tree, live=top)
     root = kernels.keyed_mean(signal, key, top.astype(signal.dtype))
     above = signal[jnp.maximum(steps.parent, 0)]
     return better(signal) - better(jnp.where(top, root, above))

@@ -54,7 +54,7 @@ def alignment(
     del key
     zeros = jax.tree.map(jnp.zeros_like, select(params, leaves))
     return {
-      "weights": jnp.full(num, 1.0 / num),
+      "weights": jnp.full(num, 1.0 / num, jnp.float32),
       "previous": dict.fromkeys(objectives, zeros),
       "count": jnp.int32(0),
     }

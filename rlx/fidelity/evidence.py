@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from rlx.fidelity import context as contexts
-from rlx.fidelity import fitted
+from rlx.fidelity import fitted, trees
+from rlx.recipes import recipe as recipes
 
 # Standard deviation of what the critic's values are off by.
 CRITIC_NOISE = 0.1
@@ -42,13 +43,13 @@ def _value_before(context: contexts.Context) -> contexts.Column:
   return mean[b[..., None, None], p[..., None, None], played.state]
 
 
-def value_pair(context: contexts.Context) -> tuple[contexts.Column, contexts.Column]:
-  """`value_before` and `value_after`; one draw serves both."""
-  before = _value_before(context)
+def _value_after(context: contexts.Context) -> contexts.Column:
+  """The value before the next step; for the last one the outcome."""
   played = context.played
+  before = _value_before(context)
   shift = lambda x: np.concatenate([x[..., 1:], np.zeros_like(x[..., :1])], -1)
   last = ~shift(played.live)
-  return before, np.where(last, played.outcome[..., None], shift(before))
+  return np.where(last, played.outcome[..., None], shift(before))
 
 
 def _process(context: contexts.Context) -> contexts.Column:
@@ -125,20 +126,35 @@ def _reference(context: contexts.Context, name: str) -> contexts.Column:
   return np.broadcast_to(drawn[..., None, None].astype(float), shape)
 
 
+def _objective(context: contexts.Context, name: str) -> contexts.Column:
+  """Brevity where the name says so, else the outcome."""
+  if name.partition("/")[2] not in ("brevity", "length", "format"):
+    return _outcome(context)
+  return 1.0 - _length(context) / context.world.horizon
+
+
+def _consistency(context: contexts.Context) -> contexts.Column:
+  """The share of the group's other outcomes that are the same."""
+  played = context.played
+  there = played.live.any(-1).astype(float)
+  size = there.sum(-1, keepdims=True)
+  won = (there * played.outcome).sum(-1, keepdims=True)
+  same = np.where(played.outcome > 0.5, won, size - won) - 1.0
+  share = np.maximum(same, 0.0) / np.maximum(size - 1.0, 1.0)
+  return np.broadcast_to(share[..., None], played.live.shape)
+
+
 def _noise(context: contexts.Context) -> contexts.Column:
   return context.rng("noise").normal(size=context.played.live.shape)
-
-
-def _segment_log_prob(context: contexts.Context) -> contexts.Column:
-  played = context.played
-  prompt = np.arange(len(context.world.start))[:, None, None]
-  return np.log(context.truth.policy[prompt, played.state, played.action])
 
 
 _COLUMNS: dict[str, Callable[[contexts.Context], contexts.Column]] = {
   "exact": contexts.advantage,
   "noise": _noise,
   "value": _critic,
+  "value_before": _value_before,
+  "value_after": _value_after,
+  "consistency": _consistency,
   "process": _process,
   "matched": _matched,
   "information_gain": _gain,
@@ -151,11 +167,15 @@ _COLUMNS: dict[str, Callable[[contexts.Context], contexts.Column]] = {
   "marginal": _marginal,
   "exploration": _noise,
   "length": _length,
-  "segment_log_prob": _segment_log_prob,
-  "node": lambda context: np.zeros(context.played.live.shape),
+  "tokens": lambda context: np.ones(context.played.live.shape),
   "bootstrap_value": lambda context: np.zeros(context.played.live.shape),
-  "leaves": lambda context: np.ones(context.played.live.shape),
 }
+_FAMILIES: dict[str, Callable[[contexts.Context, str], contexts.Column]] = {
+  "objective/": _objective,
+  "weight/": lambda context, name: np.full(context.played.live.shape, 0.5),
+  "reference_reward/": _reference,
+}
+_PREFIXES = tuple(_FAMILIES)
 # Columns of the step table that every table here has.
 KEYS = ("state", "action", "next_state", "role", "index", "trajectory")
 KEYS += ("prompt", "parent", "depth", "tree", "reward", "outcome", "vote")
@@ -174,20 +194,29 @@ SIMULATED = {
   "exploration": "noise, as there are no hidden states",
   "node": "0",
   "role": "turns alternate between two roles",
-  "objective/": "the outcome, and brevity",
+  "objective/": "the outcome, but for brevity, length and format: brevity",
   "weight/": "equal",
 }
 
 
+def read(made: recipes.Recipe) -> tuple[str, ...]:
+  """The columns that a recipe reads, whoever fills them in a run."""
+  return tuple(dict.fromkeys((*made.evidence, *made.plan.columns)))
+
+
+def continues(made: recipes.Recipe) -> bool:
+  """Whether the recipe reads values that continuations estimate."""
+  return bool({*CONTINUED} & {*read(made)})
+
+
 def missing(names: Sequence[str]) -> list[str]:
   """Those of the columns that these worlds cannot give."""
-  known = {*_COLUMNS, *KEYS, *CONTINUED}
-  prefixed = ("objective/", "weight/", "reference_reward/")
-  return [x for x in names if x not in known and not x.startswith(prefixed)]
+  known = {*_COLUMNS, *KEYS, *trees.FILLED}
+  return [x for x in names if x not in known and not x.startswith(_PREFIXES)]
 
 
 def simulated(names: Sequence[str]) -> dict[str, str]:
-  """Those of the columns that are made from exact values, and how."""
+  """Those of the columns that are not what a run would have, and how made."""
   found = {}
   for name in names:
     key = name.partition("/")[0] + "/" if "/" in name else name
@@ -196,29 +225,30 @@ def simulated(names: Sequence[str]) -> dict[str, str]:
   return found
 
 
-def columns(context: contexts.Context, names: Sequence[str]) -> dict[str, contexts.Column]:
-  """The columns of these names, except for those of `KEYS`."""
-  found: dict[str, contexts.Column] = {}
-  if set(CONTINUED) & set(names):
-    found |= zip(CONTINUED, value_pair(context), strict=True)
-  objectives = [x for x in names if x.startswith("objective/")]
-  for i, name in enumerate(objectives):
-    brevity = 1.0 - _length(context) / context.world.horizon
-    found[name] = brevity if i else _outcome(context)
-  for name in names:
-    if name in _COLUMNS:
-      found[name] = _COLUMNS[name](context)
-    elif name.startswith("weight/"):
-      shape = context.played.live.shape
-      found[name] = np.full(shape, 1.0 / max(len(objectives), 1))
-    elif name.startswith("reference_reward/"):
-      found[name] = _reference(context, name)
-  return found
+def filled(names: Sequence[str]) -> list[str]:
+  """Those of the columns that every table here does not have anyway."""
+  return [name for name in names if name not in KEYS]
+
+
+def column(context: contexts.Context, name: str) -> contexts.Column:
+  """The column of this name.
+
+  Raises:
+    ValueError: these worlds cannot give it.
+  """
+  if name in _COLUMNS:
+    return _COLUMNS[name](context)
+  for prefix, make in _FAMILIES.items():
+    if name.startswith(prefix):
+      return make(context, name)
+  raise ValueError(f"no column {name!r} in these worlds")
 
 
 def continued_steps(context: contexts.Context) -> float:
   """Turns that the continuations took, expected, of each prompt's group."""
-  steps = contexts.looked_up(context, context.truth.steps, context.played.state)
+  steps = contexts.looked_up(
+    context, context.truth.steps, context.played.state
+  )
   shape = context.played.live.shape
   total = (steps * context.played.live).sum() / (shape[0] * shape[1])
   return context.extra * float(total)

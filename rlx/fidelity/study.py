@@ -1,42 +1,29 @@
-"""The whole study: every recipe, on every world, at every budget."""
+"""The whole study: every recipe, on every set of worlds, at every budget."""
 
-from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
-
-import numpy as np
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from rlx import objective
 from rlx.credit import links
-from rlx.fidelity import context as contexts
-from rlx.fidelity import evidence, exact, measure, sample, tables, worlds
-from rlx.fidelity import world as world_types
+from rlx.fidelity import arena, evidence, measure, tables, worlds
 from rlx.recipes import recipe as recipes
 
+QUICK = arena.Size(groups=(2, 8), extras=(0, 4), num_prompts=4, num_batches=8)
 
-class Size(NamedTuple):
-  """How much is sampled.
+# What a recipe's credit is made from, the first that applies.
+FAMILIES = {
+  "tree": "trees, branching",
+  "continuations": "Monte-Carlo values",
+  "critic": "a critic's values",
+  "states": "steps from one state compared",
+  "steps": "evidence about each step",
+  "outcome": "outcomes alone",
+  "control": "controls",
+}
+EXACT, NOISE = "(exact)", "(noise)"
 
-  Attributes:
-    groups: sizes of a group, or numbers of leaves of a tree.
-    extras: continuations at each boundary, for recipes that use them.
-    group: the size at which `extras` are varied.
-    extra: the number with which `groups` are varied.
-    num_prompts: worlds of each set.
-    num_batches: drawn of each prompt.
-  """
+Make = Callable[[], recipes.Recipe]
 
-  groups: tuple[int, ...] = (2, 4, 8, 16)
-  extras: tuple[int, ...] = (0, 1, 4, 16)
-  group: int = 8
-  extra: int = 4
-  num_prompts: int = 8
-  num_batches: int = 32
-
-
-QUICK = Size(groups=(2, 8), extras=(0, 4), num_prompts=4, num_batches=8)
-
-
-EXACT, NOISE = "exact", "noise"
 
 def exact_credit() -> recipes.Recipe:
   """The exact advantages: what no credit can do better than."""
@@ -48,9 +35,10 @@ def random_credit() -> recipes.Recipe:
   return _control(NOISE)
 
 
-def _control(column: str) -> recipes.Recipe:
+def _control(name: str) -> recipes.Recipe:
+  column = name.strip("()")
   return recipes.Recipe(
-    name=f"({column})",
+    name=name,
     credit=links.evidence(column),
     objective=objective.reinforce(objective.Terms()),
     formula=f"A = {column}",
@@ -58,82 +46,129 @@ def _control(column: str) -> recipes.Recipe:
   )
 
 
-CONTROLS = (exact_credit, random_credit)
+CONTROLS: tuple[Make, ...] = (exact_credit, random_credit)
 
 
-class Arena:
-  """A set of worlds with what was drawn from them, tables made once each."""
+def family(made: recipes.Recipe) -> str:
+  """The key of `FAMILIES` that says what the credit is made from."""
+  read = {*evidence.read(made)}
+  if made.name in (EXACT, NOISE):
+    return "control"
+  if arena.is_tree(made):
+    return "tree"
+  if evidence.continues(made):
+    return "continuations"
+  if "value" in read:
+    return "critic"
+  if read & {"process", "progress", "implicit_reward", "information_gain"}:
+    return "steps"
+  if read & {"state", "next_state", "action"}:
+    return "states"
+  return "steps" if read - {"length", *evidence.KEYS} else "outcome"
 
-  def __init__(self, world: world_types.Worlds, size: Size, seed: int):
-    self.world = world
-    self.truth = exact.solve(world)
-    self._seed = seed
-    rng = np.random.default_rng([seed, *world.name.encode()])
-    group = max(*size.groups, size.group)
-    self._played = sample.chains(
-      world, self.truth, size.num_batches, group, rng
+
+def run(
+  makes: Sequence[Make],
+  size: arena.Size = arena.Size(),
+  seed: int = 0,
+  progress: Callable[[int, str], None] = lambda done, name: None,
+) -> dict[str, Any]:
+  """The study as JSON values; see `rlx.fidelity.README.md` for what is in it.
+
+  A recipe that cannot be measured here has the reason as its `skipped`. One
+  whose numbers are those of an earlier one, but for the scale of its credit,
+  has that one's name as its `same_as`.
+  """
+  sets = [make(size.num_prompts) for make in worlds.ALL]
+  turns = max(world.horizon for world in sets)
+  arenas = [arena.Arena(world, size, seed, turns) for world in sets]
+  listed, records, seen = [], [], {}
+  everything = [*CONTROLS, *makes]
+  for done, make in enumerate(everything):
+    made = make()
+    progress(done, made.name)
+    entry, found = _measure(made, arenas, size, seen)
+    listed.append(entry)
+    records += found
+  progress(len(everything), "")
+  return {
+    "seed": seed,
+    "size": size._asdict(),
+    "worlds": [_describe(one) for one in arenas],
+    "formulas": measure.FORMULAS,
+    "families": FAMILIES,
+    "recipes": listed,
+    "records": records,
+  }
+
+
+def _measure(made, arenas, size, seen) -> tuple[dict[str, Any], list[dict]]:
+  """A recipe's entry and its records."""
+  read = evidence.read(made)
+  entry: dict[str, Any] = {
+    "name": made.name,
+    "family": family(made),
+    "simulated": evidence.simulated(read),
+    "same_as": None,
+    "skipped": None,
+  }
+  absent = evidence.missing(read)
+  if absent:
+    columns = ", ".join(absent)
+    entry["skipped"] = f"it reads {columns}, which these worlds do not have"
+    return entry, []
+  assign = tables.assign(made)
+  try:
+    records = [
+      _record(one, made, assign, cell)
+      for one in arenas
+      for cell in arena.cells(made, size)
+    ]
+  except ValueError as error:
+    entry["skipped"] = str(error).splitlines()[0]
+    return entry, []
+  print_of = tuple(_fingerprint(records))
+  entry["same_as"] = seen.setdefault(print_of, made.name)
+  if entry["same_as"] == made.name:
+    entry["same_as"] = None
+  return entry, records
+
+
+def _fingerprint(records: Iterable[dict]) -> Iterable[Any]:
+  for record in records:
+    yield record["world"], record["group"], record["extra"], *(
+      round(metric["value"], 4) for metric in record["metrics"].values()
     )
 
-  def context(self, group: int, extra: int) -> contexts.Context:
-    seed = (self._seed, *self.world.name.encode(), group, extra)
-    played = sample.first(self._played, group)
-    return contexts.Context(self.world, self.truth, played, extra, seed)
 
-
-class Cell(NamedTuple):
-  """One recipe on one set of worlds at one budget."""
-
-  group: int
-  extra: int | None  # None where the recipe draws no continuations.
-
-
-def cells(made: recipes.Recipe, size: Size) -> list[Cell]:
-  """The budgets at which a recipe is measured."""
-  if not set(evidence.CONTINUED) & set(made.evidence):
-    return [Cell(group, None) for group in size.groups]
-  found = [Cell(group, size.extra) for group in size.groups]
-  found += [Cell(size.group, extra) for extra in size.extras]
-  return list(dict.fromkeys(found))
-
-
-def measure_cell(
-  arena: Arena, made: recipes.Recipe, assign: tables.Assign, cell: Cell, turns
-) -> dict[str, Any]:
-  """The metrics of one cell, and what it cost.
-
-  `samples` counts trajectories and continuations, `steps` the turns played in
-  both, of each prompt's group.
-  """
-  context = arena.context(cell.group, cell.extra or 0)
-  columns = tables.chain_table(context, made.evidence, turns)
-  wide = lambda x: tables.flat(x, turns)
-  shape = (*context.played.live.shape[:2], -1)
-  of_prompt = lambda x: x.reshape(shape)
-  num_states, num_actions = context.truth.policy.shape[1:]
-  place = columns["index"] * num_states + columns["state"]
-  place = place * num_actions + columns["action"]
-  rows = measure.Rows(
-    credit=of_prompt(assign(columns)),
-    exact=of_prompt(wide(contexts.advantage(context))),
-    live=of_prompt(columns["weight"] > 0),
-    state=of_prompt(columns["state"]),
-    action=of_prompt(columns["action"]),
-    place=of_prompt(place),
-  )
+def _record(one, made, assign, cell) -> dict[str, Any]:
+  judged = one.judge(made, assign, cell)
   found = measure.measure(
-    rows, context.truth.policy, context.truth.gradient, context.rng("bootstrap")
+    judged.rows,
+    one.truth.policy,
+    one.truth.gradient,
+    one.context(cell).rng("bootstrap"),
   )
-  played = float(rows.live.sum() / np.prod(shape[:2]))
-  drawn = cell.extra is not None
   return {
     "recipe": made.name,
-    "world": arena.world.name,
+    "world": one.world.name,
     "group": cell.group,
     "extra": cell.extra,
-    "samples": cell.group + (cell.extra or 0) * played * drawn,
-    "steps": played + evidence.continued_steps(context) * drawn,
+    "samples": round(judged.samples, 2),
+    "steps": round(judged.steps, 2),
     "metrics": {
-      name: {"value": v, "low": low, "high": high}
-      for name, (v, low, high) in found.items()
+      name: dict(zip(("value", "low", "high"), x, strict=True))
+      for name, x in found.items()
     },
+  }
+
+
+def _describe(one: arena.Arena) -> dict[str, Any]:
+  prompts = range(len(one.world.start))
+  at = [(p, one.world.horizon, one.world.start[p]) for p in prompts]
+  return {
+    "name": one.world.name,
+    "turns": one.world.horizon,
+    "success": [round(float(one.truth.values[x]), 4) for x in at],
+    "mean_steps": [round(float(one.truth.steps[x]), 4) for x in at],
   }

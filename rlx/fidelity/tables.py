@@ -1,6 +1,6 @@
 """Step tables of whole batches, and what a recipe makes of them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -8,8 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from rlx import batch, credit
-from rlx.fidelity import context as contexts
-from rlx.fidelity import evidence
+from rlx.fidelity import sample
 from rlx.recipes import recipe as recipes
 
 # Columns of `B` step tables, extras among them.
@@ -17,15 +16,15 @@ Columns = dict[str, np.ndarray]
 
 
 def chain_table(
-  context: contexts.Context, names: Sequence[str], turns: int
+  played: sample.Chains, given: Mapping[str, np.ndarray], turns: int
 ) -> Columns:
   """The columns of `B` tables with a row for each turn, `turns` a trajectory.
 
+  `given` are columns beside those that follow from what was played.
   A row is a step whatever the recipe's level: here a step is one token. Rows
   stand in the order of prompts, members and turns, with padding after each
   trajectory, so that every group size has tables of the same shape.
   """
-  played = context.played
   index = np.broadcast_to(np.arange(played.live.shape[-1]), played.live.shape)
   live = played.live
   after = np.zeros_like(live)
@@ -49,8 +48,7 @@ def chain_table(
     "vote": live / length,
     "weight": live,
   }
-  made |= evidence.columns(context, names)
-  made = {k: flat(x, turns) for k, x in made.items()}
+  made = {k: flat(x, turns) for k, x in (made | dict(given)).items()}
   rows = np.arange(made["weight"].shape[1])
   made["trajectory"] = np.broadcast_to(rows // turns, made["weight"].shape)
   has_parent = (made["weight"] > 0) & (made["index"] > 0)
@@ -100,7 +98,5 @@ def _cast(columns: Columns) -> dict[str, np.ndarray]:
 
 def _table(columns: dict[str, jax.Array]) -> batch.Steps:
   extras = {k: x for k, x in columns.items() if k not in _FIELDS}
-  # A row for each step has its evidence as a column, and as an extra too where
-  # the name is both.
   fields = {k: jnp.asarray(columns[k]) for k in _FIELDS}
   return batch.Steps(**fields, extras=extras)

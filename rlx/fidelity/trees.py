@@ -81,56 +81,56 @@ def grow(
 
 
 def tree_table(
-  world: world_types.Worlds,
-  truth: exact_values.Exact,
-  levels: Sequence[sample.Walk],
-  rows: int,
+  truth: exact_values.Exact, levels: Sequence[sample.Walk], rows: int
 ) -> Trees:
   """The step tables of what has grown, with `rows` rows for each prompt."""
   wide = max(walk.live.shape[-1] for walk in levels)
-  factors = [1, *(walk.live.shape[2] for walk in levels)]
-  offset = np.concatenate([[0], np.cumsum(factors[1:])])
   parts: dict[str, list[np.ndarray]] = {}
-  prompt = np.arange(len(world.start))[:, None, None]
+  above = first = 0  # Nodes of a prompt on the level above, and before that.
   for depth, walk in enumerate(levels):
-    exists = walk.live.any(-1)
-    children = np.zeros_like(exists)
-    if depth + 1 < len(levels):
-      below = levels[depth + 1].live.any(-1)
-      children = below.reshape(*exists.shape, -1).any(-1)
-    leaf = exists & ~children
-    number = np.arange(exists.shape[2])
-    parent = number // (exists.shape[2] // factors[depth]) + (
-      offset[depth - 1] if depth else 0
-    )
-    log_prob = np.log(truth.policy[prompt[..., None], walk.state, walk.action])
-    blank = np.zeros(exists.shape)
-    level = {
-      "weight": exists,
-      "parent": np.where(exists & (depth > 0), parent, -1),
-      "depth": blank + depth,
-      "outcome": np.where(leaf, walk.gain, 0.0),
-      "reward": np.where(leaf, walk.gain, 0.0),
-      "state": walk.state[..., 0],
-      "action": walk.action[..., 0],
-      "next_state": walk.end,
-      "segment_log_prob": (log_prob * walk.live).sum(-1),
-    }
     turn = depth * SEGMENT + np.arange(walk.live.shape[-1])
-    level |= {
-      "steps/state": _widen(walk.state, wide),
-      "steps/action": _widen(walk.action, wide),
-      "steps/live": _widen(walk.live, wide),
-      "steps/turn": _widen(np.broadcast_to(turn, walk.live.shape), wide),
+    steps = {
+      "state": walk.state,
+      "action": walk.action,
+      "live": walk.live,
+      "turn": np.broadcast_to(turn, walk.live.shape),
     }
+    level = _level(truth, levels, depth, above, first)
+    level |= {f"steps/{k}": _widen(x, wide) for k, x in steps.items()}
     for name, x in level.items():
       parts.setdefault(name, []).append(x)
+    first, above = first + above, walk.live.shape[2]
   found = {k: _pad_rows(np.concatenate(x, 2), rows) for k, x in parts.items()}
-  steps = {
-    k.removeprefix("steps/"): found.pop(k)
-    for k in [k for k in found if k.startswith("steps/")]
+  of_steps = {
+    name: found.pop(f"steps/{name}") for name in Trees._fields if name != "columns"
   }
-  return Trees(columns=_finish(found), **steps)
+  return Trees(columns=_finish(found), **of_steps)
+
+
+def _level(truth, levels, depth, above, first) -> dict[str, np.ndarray]:
+  """The columns of one level, with parents numbered within the prompt."""
+  walk = levels[depth]
+  exists = walk.live.any(-1)
+  leaf = exists
+  if depth + 1 < len(levels):
+    below = levels[depth + 1].live.any(-1)
+    leaf = exists & ~below.reshape(*exists.shape, -1).any(-1)
+  parent = np.full(exists.shape[2], -1)
+  if depth:
+    parent = first + np.arange(exists.shape[2]) // (exists.shape[2] // above)
+  prompt = np.arange(exists.shape[1])[:, None, None]
+  log_probs = np.log(truth.policy[prompt, walk.state, walk.action])
+  return {
+    "weight": exists,
+    "parent": np.where(exists, parent, -1),
+    "depth": np.full(exists.shape, depth),
+    "outcome": np.where(leaf, walk.gain, 0.0),
+    "reward": np.where(leaf, walk.gain, 0.0),
+    "state": walk.state[..., 0],
+    "action": walk.action[..., 0],
+    "next_state": walk.end,
+    "segment_log_prob": (log_probs * walk.live).sum(-1),
+  }
 
 
 def _finish(found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -138,14 +138,14 @@ def _finish(found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
   shape = found["weight"].shape
   num_prompts, rows = shape[1:]
   prompt = np.broadcast_to(np.arange(num_prompts)[:, None], shape)
-  row = np.broadcast_to(np.arange(num_prompts * rows), (shape[0], shape[1] * rows))
+  row = np.arange(num_prompts * rows).reshape(num_prompts, rows)
   zeros = np.zeros(shape)
   parent = found["parent"]
   found = found | {
     "parent": np.where(parent >= 0, parent + prompt * rows, -1),
     "prompt": prompt,
     "tree": prompt,
-    "trajectory": row.reshape(shape),
+    "trajectory": np.broadcast_to(row, shape),
     "index": zeros,
     "role": zeros,
     "value": zeros,

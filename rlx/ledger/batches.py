@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -35,8 +35,9 @@ class Table:
 
   rollout: batch.Rollout
   steps: batch.Steps
-  entropy: jax.Array
-  values: jax.Array
+  entropy: jax.Array  # [K B L]
+  values: jax.Array  # [K B L], what a critic says before each token.
+  begins: jax.Array  # [K B], the rows that begin a trajectory.
 
 
 class Batches(NamedTuple):
@@ -45,7 +46,7 @@ class Batches(NamedTuple):
   Attributes:
     table: what a recipe sees of them, every leaf [K ...].
     case: [K], whose batch each is.
-    episode: [K B], what stands in each row, -1 for padding.
+    episode: [K B], whose tokens stand in each row, -1 for padding.
     probability: [K].
   """
 
@@ -67,24 +68,29 @@ def every_case() -> list[Case]:
 
 
 def batches(cases: Sequence[Case], extras: Sequence[str]) -> Batches:
-  """Returns all batches; to be called where float64 is enabled.
+  """Returns all batches of groups; to be called where float64 is enabled.
 
   Args:
     extras: evidence columns to fill, see `evidence`.
   """
   parts = []
-  for number, case in enumerate(cases):
+  for case in cases:
     drawn = list(_draw(case))
     rows = np.full((len(drawn), ROWS), -1)
     for k, (members, _) in enumerate(drawn):
       rows[k, : len(members)] = members
-    columns = _columns(case.known, rows, extras)
-    chance = np.array([p for _, p in drawn])
-    parts.append((columns, np.full(len(drawn), number), rows, chance))
-  tables, *rest = zip(*parts, strict=True)
-  table = jax.tree.map(lambda *x: jnp.asarray(np.concatenate(x)), *tables)
-  case, rows, chance = (np.concatenate(x) for x in rest)
-  return Batches(table, case, rows, chance)
+    table = _table(case.known, rows, extras)
+    parts.append((table, rows, np.array([p for _, p in drawn])))
+  return join(parts)
+
+
+def join(parts: Sequence[tuple[Table, np.ndarray, np.ndarray]]) -> Batches:
+  """Returns batches from the (table, episode, probability) of each case."""
+  tables, rows, chances = zip(*parts, strict=True)
+  put = lambda x: jnp.asarray(x.astype(np.int32) if x.dtype == int else x)
+  table = jax.tree.map(lambda *x: put(np.concatenate(x)), *tables)
+  case = np.repeat(np.arange(len(parts)), [len(x) for x in rows])
+  return Batches(table, case, np.concatenate(rows), np.concatenate(chances))
 
 
 def multisets(
@@ -118,7 +124,7 @@ def _draw(case: Case) -> Iterator[tuple[tuple[int, ...], float]]:
     yield rows, math.prod(p for _, p in chosen)
 
 
-def _columns(
+def _table(
   known: truth.Truth, rows: np.ndarray, extras: Sequence[str]
 ) -> Table:
   """The rollouts and step tables of batches of episodes, in NumPy."""
@@ -128,38 +134,45 @@ def _columns(
     present.reshape(*rows.shape, *[1] * (x.ndim - 1)), x[rows], 0
   )
   turn = np.where(present[..., None], one.turn[rows], -1)
-  mask = turn >= 0
   base = np.arange(ROWS)[:, None] * episodes.TURNS
-  log_probs = take(known.log_probs)
-  rollout = batch.Rollout(
-    tokens=take(one.choice),
-    valid=mask,
-    mask=mask,
-    log_probs=log_probs,
-    raw_log_probs=log_probs,
-    segment=np.where(mask, base + turn, -1).astype(np.int32),
-    version=np.zeros_like(turn),
-  )
   flat = lambda x: take(x).reshape(len(rows), -1)
   steps = jax.tree.map(flat, _steps(known, extras))
   live = steps.weight > 0
   position = np.arange(ROWS * episodes.TURNS)
-  steps = dataclasses.replace(
-    steps,
-    trajectory=np.broadcast_to(position // episodes.TURNS, live.shape),
-    parent=np.where(live & (steps.index > 0), position - 1, -1),
-    tree=np.broadcast_to(position // episodes.TURNS, live.shape),
-  )
-  integers = lambda x: x.astype(np.int32) if x.dtype == np.int64 else x
-  return jax.tree.map(
-    integers,
-    Table(
-      rollout=rollout,
-      steps=steps,
-      entropy=take(known.entropy),
-      values=take(known.to_go),
+  whose = np.broadcast_to(position // episodes.TURNS, live.shape)
+  return Table(
+    rollout=rollout(
+      take(one.choice),
+      take(known.log_probs),
+      valid=turn >= 0,
+      segment=np.where(turn >= 0, base + turn, -1),
     ),
+    steps=dataclasses.replace(
+      steps,
+      trajectory=whose,
+      parent=np.where(live & (steps.index > 0), position - 1, -1),
+      tree=whose,
+    ),
+    entropy=take(known.entropy),
+    values=take(known.to_go),
+    begins=present,
   )
+
+
+def rollout(
+  tokens: np.ndarray, log_probs: np.ndarray, *, valid, segment
+) -> batch.Rollout:
+  """Tokens of which those are chosen that are in a segment."""
+  columns: dict[str, Any] = {
+    "tokens": tokens,
+    "valid": valid,
+    "mask": segment >= 0,
+    "log_probs": log_probs,
+    "raw_log_probs": log_probs,
+    "segment": segment,
+    "version": np.zeros_like(tokens),
+  }
+  return batch.Rollout(**columns)
 
 
 def _steps(known: truth.Truth, extras: Sequence[str]) -> batch.Steps:
@@ -168,31 +181,45 @@ def _steps(known: truth.Truth, extras: Sequence[str]) -> batch.Steps:
   turns = one.turn.max(1, keepdims=True) + 1
   index = np.broadcast_to(np.arange(episodes.TURNS), one.reward.shape)
   live = index < turns
-  spread = lambda x: np.where(live, x[:, None], 0)
-  keys = _keys(one)
-  paid = np.cumsum(one.reward, 1) - one.reward
+  # What is so far is of the whole episode on its last row, and so on all.
+  whole = lambda x: np.repeat(x[:, -1:], episodes.TURNS, 1)
+  told = {name: evidence.told(name) for name in extras}
+  found = {name: each.column(known) for name, each in told.items()}
+  columns = step_columns(known) | {
+    "outcome": whole(np.cumsum(one.reward, 1)),
+    "continues": (index < turns - 1).astype(float),
+    "vote": np.broadcast_to(1 / turns, live.shape),
+  }
+  zero = np.zeros_like(index)
   return batch.Steps(
-    prompt=spread(one.prompt),
-    trajectory=np.zeros_like(index),
-    index=index * live,
-    parent=np.zeros_like(index),
-    depth=index * live,
-    tree=np.zeros_like(index),
-    role=index % 2 * live,
-    state=keys[0],
-    action=keys[1],
-    next_state=keys[2],
-    reward=one.reward,
-    outcome=spread(one.outcome),
-    value=np.where(live, known.before - paid, 0.0),
-    continues=(index < turns - 1).astype(float),
-    vote=np.where(live, 1 / turns, 0.0),
-    weight=live.astype(float),
+    **{name: np.where(live, x, 0) for name, x in columns.items()},
+    trajectory=zero,
+    parent=zero,
+    tree=zero,
     extras={
-      name: np.where(live, evidence.told(name).column(known), 0.0)
-      for name in extras
+      name: np.where(live, whole(x) if told[name].total else x, 0.0)
+      for name, x in found.items()
     },
   )
+
+
+def step_columns(known: truth.Truth) -> dict[str, Any]:
+  """Columns [N T] of steps, which are the same in chains and in trees."""
+  one = known.listed
+  index = np.broadcast_to(np.arange(episodes.TURNS), one.reward.shape)
+  state, action, next_state = _keys(one)
+  return {
+    "prompt": np.broadcast_to(one.prompt[:, None], index.shape),
+    "index": index,
+    "depth": index,
+    "role": index % 2,
+    "state": state,
+    "action": action,
+    "next_state": next_state,
+    "reward": one.reward,
+    "value": known.before - (np.cumsum(one.reward, 1) - one.reward),
+    "weight": np.ones(index.shape),
+  }
 
 
 def _keys(one: episodes.Listed) -> np.ndarray:

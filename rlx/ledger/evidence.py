@@ -16,10 +16,18 @@ Column = Callable[[truth.Truth], np.ndarray]
 
 
 class Told(NamedTuple):
-  """An evidence column: its numbers [N T], and what they are in words."""
+  """An evidence column.
+
+  Attributes:
+    column: its numbers [N T].
+    words: what they are.
+    total: the numbers are of what was done so far: every row of a chain has the
+      last, and a row of a tree its own.
+  """
 
   column: Column
   words: str
+  total: bool = False
 
 
 def gain(known: truth.Truth) -> np.ndarray:
@@ -70,16 +78,34 @@ def constant(value: float) -> Column:
 
 
 def outcome(share: float = 1.0) -> Column:
-  """A share of the episode's outcome, on each of its steps."""
-  return lambda known: share * np.repeat(
-    known.listed.outcome[:, None], episodes.TURNS, 1
-  )
+  """A share of the rewards so far."""
+  return lambda known: share * np.cumsum(known.listed.reward, 1)
 
 
 def length(known: truth.Truth) -> np.ndarray:
-  """Tokens of the episode."""
-  tokens = (known.listed.turn >= 0).sum(1, keepdims=True)
-  return np.repeat(tokens, episodes.TURNS, 1).astype(float)
+  """Tokens so far."""
+  return np.cumsum(tokens(known), 1)
+
+
+def tokens(known: truth.Truth) -> np.ndarray:
+  """Tokens of the step."""
+  turns = np.arange(episodes.TURNS)[:, None]
+  return (known.listed.turn[:, None] == turns).sum(-1).astype(float)
+
+
+def log_prob(known: truth.Truth) -> np.ndarray:
+  """Log-probability of the step."""
+  turns = np.arange(episodes.TURNS)[:, None]
+  own = known.listed.turn[:, None] == turns
+  return (own * known.log_probs[:, None]).sum(-1)
+
+
+def consistency(known: truth.Truth) -> np.ndarray:
+  """How probable it is that another episode of the prompt ends as well."""
+  one = known.listed
+  same = np.abs(one.outcome[:, None] - one.outcome) < 1e-9
+  same &= one.prompt[:, None] == one.prompt
+  return np.repeat((same @ known.probability)[:, None], episodes.TURNS, 1)
 
 
 TOLD = {
@@ -97,12 +123,16 @@ TOLD = {
   "progress": Told(progress, "the outcome split into exact changes"),
   "implicit_reward": Told(arbitrary, "a fixed number per state and action"),
   "exploration": Told(constant(0.3), "0.3 everywhere"),
-  "length": Told(length, "tokens of the trajectory"),
+  "bootstrap_value": Told(constant(0.0), "0: every episode ends"),
+  "consistency": Told(consistency, "how probable its outcome is"),
+  "length": Told(length, "tokens of the trajectory", total=True),
+  "tokens": Told(tokens, "tokens of the step"),
+  "segment_log_prob": Told(log_prob, "exact, of the current policy"),
 }
 
 # Families of columns: what stands before the slash, and the columns after it.
 FAMILIES = {
-  "objective": Told(outcome(0.5), "half of the outcome"),
+  "objective": Told(outcome(0.5), "half of the outcome", total=True),
   "weight": Told(constant(0.5), "0.5"),
   "reference_reward": Told(constant(0.5), "0.5"),
 }

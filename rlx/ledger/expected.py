@@ -4,8 +4,8 @@ Two are taken. The credit's own is
 
     E[ sum over trajectories and tokens of A grad log pi ] / E[ trajectories ]
 
-which asks whether the advantages are right, whatever they are put into. The
-objective's is that of the whole loss, at a ratio of 1, with its reduction:
+which asks whether the advantages are right, whatever they are put into. Of a
+tree, the branches at its root are its trajectories. The objective's is that of the whole loss, at a ratio of 1, with its reduction:
 
     E[ - grad loss ] * E[ tokens ] / ( E[ sum of weights ] E[ trajectories ] )
 
@@ -111,7 +111,7 @@ def _one(recipe: recipes.Recipe, table: batches.Table) -> _Seen:
     credit=jnp.where(rollout.mask, advantages, 0.0),
     log_prob=-down[0],
     entropy=-down[1],
-    trajectories=jnp.sum(jnp.any(rollout.mask, 1)),
+    trajectories=jnp.sum(jnp.any(rollout.mask, 1) & table.begins),
     tokens=jnp.sum(mask),
     weight=jnp.sum(weights),
   )

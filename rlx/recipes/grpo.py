@@ -1,5 +1,7 @@
 """GRPO: samples of a prompt compared with each other."""
 
+from typing import Literal
+
 from rlx import credit, objective
 from rlx.recipes import recipe
 
@@ -7,6 +9,7 @@ from rlx.recipes import recipe
 def grpo(
   *,
   scale: bool = True,
+  lone: Literal["zero", "raw"] = "zero",
   clip: objective.Clip = objective.Clip(),
   terms: objective.Terms = objective.Terms(reduction="seq-mean-token-mean"),
 ) -> recipe.Recipe:
@@ -19,6 +22,7 @@ def grpo(
 
   Args:
     scale: divide by the standard deviation of the group (with n - 1).
+    lone: what the only sample of a prompt gets, 0 or its outcome.
     clip: range of the ratio.
     terms: what stands beside the surrogate, and the reduction.
 
@@ -29,7 +33,10 @@ def grpo(
     credit=credit.chain(
       credit.outcome(),
       credit.standardise(
-        by=("prompt",), vote="vote", scale="std" if scale else None
+        by=("prompt",),
+        vote="vote",
+        scale="std" if scale else None,
+        lone=lone,
       ),
     ),
     objective=objective.clipped(clip, terms),
@@ -39,7 +46,7 @@ def grpo(
     confidence="code",
     departures=(
       "terms.kl_coef is 0, theirs 0.04, which takes a reference model",
-      "a lone sample gets 0; verl gives it its outcome",
+      "a lone sample gets 0; theirs is lone='raw'",
       "one vote per trajectory, whatever the number of its steps",
     ),
   )

@@ -1,11 +1,14 @@
 """RLOO: the mean of the other samples as the baseline."""
 
+from typing import Literal
+
 from rlx import credit, objective
 from rlx.recipes import recipe
 
 
 def rloo(
   *,
+  lone: Literal["zero", "raw"] = "zero",
   clip: objective.Clip = objective.Clip(),
   terms: objective.Terms = objective.Terms(),
 ) -> recipe.Recipe:
@@ -17,6 +20,7 @@ def rloo(
   from, so the gradient is unbiased.
 
   Args:
+    lone: what the only sample of a prompt gets, 0 or its outcome.
     clip: range of the ratio.
     terms: what stands beside the surrogate, and the reduction.
 
@@ -26,12 +30,14 @@ def rloo(
     name="rloo",
     credit=credit.chain(
       credit.outcome(),
-      credit.standardise(by=("prompt",), vote="vote", center="loo", scale=None),
+      credit.standardise(
+        by=("prompt",), vote="vote", center="loo", scale=None, lone=lone
+      ),
     ),
     objective=objective.clipped(clip, terms),
     formula="A = standardise(outcome, by=prompt, center=loo)",
     min_group=2,
     source="Ahmadian et al. 2024, arXiv:2402.14740",
     confidence="code",
-    departures=("a lone sample gets 0; verl gives it its outcome",),
+    departures=("a lone sample gets 0; verl's is lone='raw'",),
   )

@@ -116,5 +116,3 @@ def stage(
 def ends(found: played.Played) -> list[tuple[int, int]]:
   """Returns a cut at the end of every row."""
   return [(row, int(n)) for row, n in enumerate(found.record.length)]
-
-

@@ -27,6 +27,7 @@ class Plan(NamedTuple):
     memory: `(engine.Shape) -> Memory`, what it remembers before the first
       batch. It is kept in the train state, so that a resumed run has it.
     needs: verbs that it uses.
+    asks: runtime-checkable protocols that an episode of the task must keep.
   """
 
   collect: Callable[..., tuple[played.Played, Memory]]
@@ -34,6 +35,7 @@ class Plan(NamedTuple):
   columns: tuple[str, ...] = ()
   memory: Callable[[engine.Shape], Memory] = lambda shape: ()
   needs: tuple[verbs.Name, ...] = ("sample",)
+  asks: tuple[type, ...] = ()
 
 
 def sample() -> Plan:

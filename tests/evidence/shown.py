@@ -63,9 +63,7 @@ def with_junk(shown: provider.Seen) -> provider.Seen:
 def empty(shown: provider.Seen) -> provider.Seen:
   """The same tokens in a table that is nothing but padding."""
   nothing = jnp.zeros_like(shown.steps.weight)
-  return shown._replace(
-    steps=dataclasses.replace(shown.steps, weight=nothing)
-  )
+  return shown._replace(steps=dataclasses.replace(shown.steps, weight=nothing))
 
 
 # One prompt, four trajectories of 3, 2, 4 and 2 steps: the worked examples.

@@ -87,7 +87,7 @@ def worked():
   return update([made for made, _ in WORKED.values()], STEPS)
 
 
-@pytest.mark.parametrize("at, name", enumerate(WORKED))
+@pytest.mark.parametrize("at, name", list(enumerate(WORKED)))
 def test_the_worked_example(at, name):
   check(worked()[at], WORKED[name][1])
 

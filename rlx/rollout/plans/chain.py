@@ -209,9 +209,7 @@ def append(
     turns=1,
     version=one.record.version,
   )
-  texts = [
-    [*one.record.tokens[x.row, : x.length].tolist(), *ids] for x in cuts
-  ]
+  texts = [[*one.record.tokens[x.row, : x.length].tolist(), *ids] for x in cuts]
   log.observe(np.arange(len(cuts)), texts)
   edited = one._replace(
     record=log,

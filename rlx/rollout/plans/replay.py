@@ -59,7 +59,8 @@ def replay(
     ]
     before = float(outcome[found.record.turns > 0].mean())
     entries = [
-      (int(keys[row]), _entry(found.record, row)) for row in np.flatnonzero(won)
+      (int(keys[row]), _entry(found.record, row))
+      for row in np.flatnonzero(won).tolist()
     ]
     out = _overwrite(found, memory, fits)
     told = {

@@ -110,5 +110,3 @@ def _check(**numbers: int) -> None:
   for name, number in numbers.items():
     if number < 1:
       raise ValueError(f"{name}={number}: must be 1 or more")
-
-

@@ -1,0 +1,120 @@
+"""SHARP: what each agent brought, by what happens without it."""
+
+import dataclasses
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from rlx.rollout import acting, edits, plan, played, verbs
+
+
+@runtime_checkable
+class Agents(Protocol):
+  """What episodes have, beside, if several agents take turns in them."""
+
+  def role(self) -> int:
+    """Returns which agent acts where the episode stands, from 0."""
+    ...
+
+
+def masked_agents() -> plan.Plan:
+  """Samples, and masks one agent of each trajectory after the other.
+
+      marginal_m = outcome - outcome without agent m
+
+  Without an agent means: the environment is taken back to where the agent first
+  acted, the other agents' actions are taken again, as they were, and the last
+  turn of the trajectory, its answer, is sampled anew from what the others said,
+  whoever's it was. Where an agent wrote nothing but that answer, there is no
+  answer without it, and its marginal is the outcome. So is it where the episode
+  cannot be played without it.
+
+  Fills "role" and "marginal".
+
+  Source: SHARP, arXiv:2602.08335 [note]: one agent removed at a time, the last
+  answer written anew.
+  """
+
+  def collect(do: verbs.Verbs, prompt_ids, indices, memory):
+    found = do.sample(prompt_ids, indices)
+    log = found.record
+    outcome = log.outcome()
+    roles = _roles(found)
+    without: dict[tuple[int, int], float] = {}
+    stages = []
+    for row in np.flatnonzero(log.turns > 0).tolist():
+      for role in np.unique(roles[row, : log.turns[row]]).tolist():
+        paid, scene = _without(do, found, row, roles[row], role)
+        without[row, role] = paid
+        if scene is not None:
+          stages.append((row, role, *scene))
+    if stages:
+      for (row, role, *_), paid in zip(
+        stages, _answer(do, found, stages), strict=True
+      ):
+        without[row, role] += paid
+    marginal = np.zeros_like(log.reward)
+    for (row, role), value in without.items():
+      marginal[row, roles[row] == role] = outcome[row] - value
+    columns = log.columns | {"role": roles, "marginal": marginal}
+    log = dataclasses.replace(edits.copy(log), columns=columns)
+    return found._replace(record=log), memory
+
+  return plan.Plan(
+    collect,
+    plan.whole,
+    columns=("role", "marginal"),
+    needs=("sample", "edit", "continue_from", "score"),
+    asks=(Agents,),
+  )
+
+
+def _roles(found: played.Played) -> np.ndarray:
+  roles = np.full(found.record.reward.shape, -1, np.int32)
+  for row in np.flatnonzero(found.record.turns > 0).tolist():
+    for turn in range(int(found.record.turns[row])):
+      place = acting.place_of(found, row, turn)
+      assert place is not None, "sample keeps all places"
+      roles[row, turn] = acting.opened(place).role()
+  return roles
+
+
+def _without(do, found, row, roles, role):
+  """What is paid without an agent until the last turn, and where that begins.
+
+  The place is None where there is no such turn.
+  """
+  log = found.record
+  last = int(log.turns[row]) - 1
+  masked = [t for t in range(last) if roles[t] == role]
+  if not masked:
+    return 0.0, None
+  first = masked[0]
+  place = acting.place_of(found, row, first)
+  paid, tail = float(log.reward[row, :first].sum()), []
+  for turn in range(first + 1, last):
+    if roles[turn] == role:
+      continue
+    if place is None:
+      return paid, None
+    text = acting.text_of(log, row, turn, do.tokenizer)
+    try:
+      acted = acting.act(place, text, do.tokenizer)
+    except Exception:  # Whatever an environment raises costs only this value.
+      return 0.0, None
+    paid, tail, place = paid + acted.reward, tail + acted.tokens, acted.place
+  if place is None:
+    return paid, None
+  if place.length > do.shape.length - do.shape.action_tokens:
+    return 0.0, None
+  return paid, (place.length - len(tail), tail, place)
+
+
+def _answer(do: verbs.Verbs, found: played.Played, stages) -> list[float]:
+  """Samples the last turn of each scene; returns what is paid for it."""
+  if not stages:
+    return []
+  rows, _, kept, tails, places = zip(*stages, strict=True)
+  before = acting.stage(found, rows, kept, tails, places)
+  drawn = do.continue_from(before, acting.ends(before), 1, max_turns=1, seed=1)
+  return drawn.record.outcome().tolist()

@@ -67,6 +67,7 @@ def learn(params, client):
 def test_rounds_serve_the_clients_by_how_well_they_do():
   params = {"logits": jnp.zeros(3)}
   clients = [{"action": jnp.int32(a), "rounds": jnp.int32(0)} for a in ACTIONS]
+  shares = jnp.zeros(3)
   for _ in range(10):
     params, clients, shares = federated.federated_round(params, clients, learn)
   assert [int(client["rounds"]) for client in clients] == [10, 10, 10]

@@ -25,16 +25,12 @@ def main(args: list[str]) -> int:
   as_json, rest = arguments.take_flag(args, "--json")
   name = rest.pop(0) if rest else None
   arguments.refuse(rest, USAGE)
-  from rlx import recipes, spec
+  from rlx import recipes
+  from rlx.commands import arguments_recipe
 
   known = {f.__name__: f for f in recipes.ALL}
   if name is not None:
-    found = known.get(name.replace("-", "_"))
-    if found is None:
-      raise ValueError(
-        f"no recipe {name!r}; {spec.nearest_text(name, known)}; there are "
-        f"{', '.join(known)}"
-      )
+    found = arguments_recipe.method(name)
     known = {found.__name__: found}
   if as_json:
     print(json.dumps([recipes.summary(f()) for f in known.values()], indent=2))

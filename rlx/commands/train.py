@@ -1,7 +1,9 @@
 """`rlx train`: run an experiment, or resume it."""
 
+import dataclasses
 import logging
 import pathlib
+from typing import Any
 
 from rlx import cache, config, experiment
 from rlx.commands import arguments
@@ -13,6 +15,8 @@ Runs an experiment to its end. The same command on the same directory resumes.
   NAME_OR_PATH   one of: {names};
                  or a .py file with get_config()
   --workdir DIR  where the run is kept; runs/NAME-seedN unless given
+  --recipe NAME  another method on the same experiment, see `rlx recipes`; kept
+                 in runs/NAME-RECIPE-seedN
   --quiet        print nothing but errors
   --FIELD VALUE  any field by its path, as --recipe.discount 0.9;
                  `rlx train NAME --help` lists them all
@@ -20,6 +24,7 @@ Runs an experiment to its end. The same command on the same directory resumes.
 examples:
   rlx train quickstart
   rlx train quickstart --seed 1 --steps 50
+  rlx train quickstart --recipe salt --recipe.clip.epsilon-high 0.28
   rlx train quickstart-grpo --workdir runs/without-step-credit"""
 
 # Names that users of other libraries type; each is said in a line.
@@ -54,8 +59,12 @@ def main(args: list[str]) -> int:
   name, *rest = args
   workdir, rest = arguments.take(rest, "--workdir")
   quiet, rest = arguments.take_flag(rest, "--quiet")
+  recipe, rest = arguments.take(rest, "--recipe")
+  experiment_of = config.load(name)
+  if recipe is not None:
+    experiment_of = _with_recipe(experiment_of, recipe)
   chosen = config.override(
-    config.load(name),
+    experiment_of,
     rest,
     ALIASES,
     prog=f"rlx train {name}",
@@ -77,3 +86,16 @@ def main(args: list[str]) -> int:
     print(f"rlx train: {stopped}")
     return preemption.EXIT_CODE
   return 0
+
+
+def _with_recipe(chosen: Any, name: str) -> Any:
+  """Returns the experiment with another method, and named after both."""
+  from rlx.commands import arguments_recipe
+
+  recipe = arguments_recipe.instead(chosen.recipe, name)
+  if recipe is chosen.recipe:
+    return chosen
+  method = type(recipe).function.__name__.replace("_", "-")
+  return dataclasses.replace(
+    chosen, recipe=recipe, name=f"{chosen.name}-{method}"
+  )

@@ -5,7 +5,7 @@ carries credit between the step table and the tokens.
 """
 
 from rlx.credit.chains import final
-from rlx.credit.columns import at_step_end, times
+from rlx.credit.columns import at_step_end, bonus
 from rlx.credit.estimator import (
   Estimator,
   add,
@@ -18,6 +18,7 @@ from rlx.credit.estimator import (
 from rlx.credit.graph import graph_gae, graph_values
 from rlx.credit.groups import share
 from rlx.credit.history import before, over_histories, steps_before
+from rlx.credit.linked import linked_returns, well_formed
 from rlx.credit.links import (
   clip,
   evidence,
@@ -42,6 +43,7 @@ __all__ = [
   "advantages",
   "at_step_end",
   "before",
+  "bonus",
   "chain",
   "clip",
   "column",
@@ -51,6 +53,7 @@ __all__ = [
   "graph_gae",
   "graph_values",
   "lambda_returns",
+  "linked_returns",
   "merge",
   "multiply",
   "outcome",
@@ -65,7 +68,7 @@ __all__ = [
   "stateless",
   "step_table",
   "steps_before",
-  "times",
   "token_table",
+  "well_formed",
   "whiten",
 ]

@@ -1,5 +1,6 @@
-"""Links that read evidence columns: where they are paid, and as factors."""
+"""Links that read evidence columns: where they are paid, and as a bonus."""
 
+import jax
 import jax.numpy as jnp
 
 from rlx.credit import estimator
@@ -19,6 +20,25 @@ def at_step_end(name: str) -> estimator.Estimator:
   return estimator.stateless(f)
 
 
-def times(name: str) -> estimator.Estimator:
-  """The signal times a column of the table."""
-  return estimator.stateless(lambda x, steps: x * estimator.column(steps, name))
+def bonus(name: str, kappa: float, last: bool = False) -> estimator.Estimator:
+  """The signal plus a column that is positive, within bounds of the signal.
+
+      x + min(max(column, 0), |x| / kappa)
+
+  No sign flips for kappa >= 1, and where x is 0 there is no bonus.
+
+  Args:
+    kappa: inf for no bonus.
+    last: only on the last row of each trajectory.
+
+  Source: Huang et al. 2025 (VERL), arXiv:2509.23808.
+  """
+  if not kappa > 0:
+    raise ValueError(f"kappa={kappa} is not positive")
+
+  def f(x, steps):
+    column = jax.nn.relu(estimator.column(steps, name))
+    more = jnp.minimum(column, jnp.abs(x) / kappa)
+    return x + jnp.where((steps.continues > 0) & last, 0.0, more)
+
+  return estimator.stateless(f)

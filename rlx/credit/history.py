@@ -7,10 +7,10 @@ of its trajectory; padding between them is not counted.
 from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from rlx import batch
-from rlx.credit import chains, estimator, groups
+from rlx.credit import chains, estimator, groups, kernels
 
 # Stands for what was before the first step. No hash is this low.
 NOTHING = int(jnp.iinfo(jnp.int32).min)
@@ -65,7 +65,7 @@ def over_histories(
 
   for k = 1 .. history + 1, over those k for which the row has k - 1 steps
   before it, and peers that make A_k other than 0. A longer match is rarer, and
-  weighs more. All keys come from one sort.
+  weighs more. Each key refines the one before.
 
   Args:
     by: columns that always have to agree.
@@ -80,12 +80,12 @@ def over_histories(
 
   def f(signal, steps):
     live, vote = steps.weight > 0, groups.votes(steps)
-    columns = [estimator.column(steps, x) for x in (*by, name)]
-    columns += [x(steps) for x in steps_before((name,), history)]
-    keys = nested_ids(columns, live)[len(by) :]
+    key = groups.key(steps, by)
+    key = jnp.where(live, 0, live.shape[0]) if key is None else key
     total = norm = jnp.zeros_like(signal)
-    for k, key in enumerate(keys, 1):
+    for k in range(1, history + 2):
       began = chains.earlier(steps, k - 1) >= 0
+      key = kernels.group_ids(key, before(name, k - 1)(steps), live=live)
       a = _relative(signal, key, vote, scale, ddof)
       w = jnp.where(began & (jnp.abs(a) > groups.FLAT), (k + 1.0) ** power, 0.0)
       total, norm = total + w * a, norm + w
@@ -98,27 +98,6 @@ def _relative(x, key, vote, scale, ddof) -> Float[Array, " S"]:
   return groups.relative(
     x, key, vote, scale="std" if scale else None, ddof=ddof
   )
-
-
-def nested_ids(
-  columns: Sequence[Int[Array, " S"]], live: Bool[Array, " S"]
-) -> list[Int[Array, " S"]]:
-  """`kernels.group_ids` of the first column, the first two, .. all of them.
-
-  One sort serves them all: in the order of all columns, rows that agree in the
-  first few stand together.
-  """
-  size = live.shape[0]
-  order = jnp.lexsort(columns[::-1])
-  changes = jnp.zeros(size, bool)
-  ids = []
-  for column in columns:
-    ordered = column[order]
-    changes = changes.at[1:].max(ordered[1:] != ordered[:-1])
-    ranks = jnp.cumsum(changes, dtype=jnp.int32)
-    dense = jnp.zeros(size, jnp.int32).at[order].set(ranks)
-    ids.append(jnp.where(live, dense, size))
-  return ids
 
 
 def _check(history: int) -> None:

@@ -83,7 +83,7 @@ def some_leaves(which: Literal["best", "extremes"], ratio: float = 0.5) -> Keep:
     leaf = trees.leaves(steps)
     columns = [getattr(steps, name) for name in by]
     key = kernels.group_ids(*columns, live=leaf)
-    count = kernels.keyed_sum(leaf.astype(jnp.int32), key)
+    count = kernels.keyed_sum(leaf.astype(jnp.float32), key)
     rank = _rank(-steps.outcome, key)
     if which == "best":
       chosen = rank < jnp.maximum(jnp.ceil(ratio * count), 1)

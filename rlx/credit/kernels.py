@@ -6,18 +6,18 @@ K2  `propagate`, the linear back-recursion of all ragged chains at once, and
     `fuse`, the same from the leaves of trees to their roots.
 K3  pointwise maps, which need no function of their own.
 
-All have static shapes, work under `jit`, and cost O(S), or O(S log S) where a
-key has to be sorted. Keys stand in `0..S`; rows with key `S` are padding and
+All have static shapes, work under `jit`, and cost O(S), or O(S log S) where
+columns have to be sorted. Keys stand in `0..S`; rows with key `S` are padding and
 what they get means nothing. The key None puts all rows in one group, which is
 then a plain reduction: exact to the last bits, and fast on accelerators.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Num
+from jaxtyping import Array, Bool, Float, Int, Num, UInt
 
 Key = Int[Array, " S"] | None
 
@@ -35,9 +35,58 @@ def group_ids(
     ids = jnp.zeros(size, jnp.int32)
   elif len(columns) == 1 and jnp.issubdtype(columns[0].dtype, jnp.integer):
     ids = _ids_of_integers(columns[0], live)
+  elif all(jnp.issubdtype(x.dtype, jnp.integer) for x in columns):
+    # Scatters are slow on TPUs, and sorts are slow everywhere else.
+    ids = jax.lax.platform_dependent(
+      *columns,
+      tpu=dense_ids,
+      default=lambda *columns: _first_rows(columns, live),
+    )
   else:
     ids = dense_ids(*columns)
   return jnp.where(live, ids, size)
+
+
+def _first_rows(
+  columns: Sequence[Int[Array, " S"]], live: Bool[Array, " S"]
+) -> Int[Array, " S"]:
+  """The first live row that agrees with each live row, without a sort.
+
+  Rows are hashed into a table, where the first to come owns its slot and all
+  that agree with it take its number; the others go on with another hash. Every
+  round settles one group a slot, so this ends, and does so after a few.
+  """
+  size = live.shape[0]
+  bits = max(size - 1, 1).bit_length() + 1
+  rows = jnp.arange(size, dtype=jnp.int32)
+
+  def settle(carry):
+    seed, ids, open_ = carry
+    slot = _hash(columns, seed) >> jnp.uint32(32 - bits)
+    slot = jnp.where(open_, slot.astype(jnp.int32), 1 << bits)
+    owners = jnp.full((1 << bits) + 1, size - 1, jnp.int32)
+    owner = owners.at[slot].min(rows)[slot]
+    agrees = open_
+    for column in columns:
+      agrees = agrees & (column[owner] == column)
+    ids = jnp.where(agrees, owner, ids)
+    return seed + jnp.uint32(1), ids, open_ & ~agrees
+
+  start = jnp.uint32(0), jnp.full(size, size, jnp.int32), live
+  return jax.lax.while_loop(lambda carry: jnp.any(carry[2]), settle, start)[1]
+
+
+def _hash(
+  columns: Sequence[Int[Array, " S"]], seed: UInt[Array, ""]
+) -> UInt[Array, " S"]:
+  """32 mixed bits of each row; murmur3's finaliser after each column."""
+  h = jnp.full(columns[0].shape, seed * jnp.uint32(0x9E3779B1))
+  for column in columns:
+    h = h ^ column.astype(jnp.uint32)
+    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
+      h = (h ^ (h >> jnp.uint32(shift))) * jnp.uint32(factor)
+    h = h ^ (h >> jnp.uint32(16))
+  return h
 
 
 def dense_ids(*columns: Num[Array, " S"]) -> Int[Array, " S"]:

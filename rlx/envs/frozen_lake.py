@@ -28,6 +28,10 @@ _TRAIN_SEED = 1 << 32
 class FrozenLake:
   """FrozenLake with random maps: reach G, fall into no O.
 
+  Evidence of each step: "matched" is 1 where the action is one of the best, on
+  a lake that is not slippery; "process" is 1 where the player came nearer to
+  the goal; "grounded" is 1 where the action was one of the four words.
+
   A map is drawn by Gymnasium's own generator, so the goal can be reached. The
   held-out maps are distinct, and no training map equals one of them.
   """
@@ -61,6 +65,10 @@ class FrozenLake:
   def max_turns(self) -> int:
     return self.turns
 
+  @property
+  def evidence(self) -> tuple[str, ...]:
+    return ("process", "matched", "grounded")
+
   def num_test(self) -> int:
     return self.held_out
 
@@ -81,7 +89,9 @@ class FrozenLake:
     env = frozen_lake.FrozenLakeEnv(
       desc=list(self.map(index, split)), is_slippery=self.slippery
     )
-    text = adapter.Text(observe=_observe, act=_act, state_key=_state_key)
+    text = adapter.Text(
+      observe=_observe, act=_act, state_key=_state_key, evidence=_evidence
+    )
     return adapter.GymnasiumEpisode(
       env, text, invalid_penalty=self.invalid_penalty
     )
@@ -193,6 +203,20 @@ def _state_key(env, observation) -> str:
   # The map is the prompt's, and states are only compared within a prompt.
   del env
   return f"cell {int(observation)}"
+
+
+def _evidence(env, before, action, after) -> dict[str, float]:
+  lake = tuple("".join(row) for row in np.asarray(env.desc).astype(str))
+  distance = _distances(lake)
+  far = len(lake) ** 2
+  to_goal = lambda cell: distance.get(cell, far)
+  here = divmod(int(before), len(lake))
+  near = [to_goal(_moved(lake, here, move)) for move in range(len(ACTIONS))]
+  return {
+    "process": float(to_goal(divmod(int(after), len(lake))) < to_goal(here)),
+    "matched": float(action is not None and near[action] == min(near)),
+    "grounded": float(action is not None),
+  }
 
 
 def _act(text: str) -> int | None:

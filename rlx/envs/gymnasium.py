@@ -17,6 +17,8 @@ class Text(NamedTuple):
     act: `(str) -> action`, or None where the text is no action.
     state_key: `(env, observation) -> key`, the canonical observation.
     success: `(reward, info) -> bool`, asked when the episode terminates.
+    evidence: `(env, observation, action, next observation) -> {name: number}`,
+      columns of the step table; the action is None where the text is none.
   """
 
   observe: Callable[[Any, Any], str]
@@ -25,6 +27,7 @@ class Text(NamedTuple):
   success: Callable[[float, dict[str, Any]], bool] = lambda reward, _: (
     reward > 0
   )
+  evidence: Callable[[Any, Any, Any, Any], dict[str, float]] | None = None
 
 
 class GymnasiumEpisode:
@@ -45,17 +48,24 @@ class GymnasiumEpisode:
     return self._shown({})
 
   def step(self, action: str) -> tuple[str, float, bool, bool, protocol.Info]:
-    chosen = self._text.act(action)
+    chosen, before = self._text.act(action), self._observation
     if chosen is None:
-      text, info = self._shown({"parse_error": True})
+      found = {"parse_error": True, **self._evidence(before, None)}
+      text, info = self._shown(found)
       return text, -self._invalid_penalty, False, False, info
     self._observation, reward, terminated, truncated, info = self._env.step(
       chosen
     )
     reward = float(reward)
     end = {"success": self._text.success(reward, info)} if terminated else {}
-    text, info = self._shown(end)
+    text, info = self._shown({**end, **self._evidence(before, chosen)})
     return text, reward, bool(terminated), bool(truncated), info
+
+  def _evidence(self, before: Any, chosen: Any) -> protocol.Info:
+    if self._text.evidence is None:
+      return {}
+    now = self._observation
+    return {"evidence": self._text.evidence(self._env, before, chosen, now)}
 
   def snapshot(self) -> Any:
     return copy.deepcopy(self._env), copy.deepcopy(self._observation)

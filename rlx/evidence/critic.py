@@ -5,7 +5,7 @@ import optax
 from jaxtyping import Array, Float
 
 from rlx import batch, metrics
-from rlx.credit import kernels
+from rlx.credit import chains
 from rlx.evidence import linear, provider
 
 
@@ -54,8 +54,6 @@ def critic(
 def after(value: Float[Array, " S"], steps: batch.Steps) -> Float[Array, " S"]:
   """The value before the next step; the outcome at a trajectory's end."""
   live = steps.weight > 0
-  here = jnp.where(live, value, 0.0)
-  carried = kernels.propagate(here, jnp.where(live, 0.0, 1.0))
-  following = jnp.concatenate([carried[1:], jnp.zeros_like(carried[:1])])
-  out = jnp.where(steps.continues > 0, following, steps.outcome)
+  later = chains.following(value, steps)
+  out = jnp.where(steps.continues > 0, later, steps.outcome)
   return jnp.where(live, out, 0.0)

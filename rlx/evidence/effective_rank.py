@@ -5,6 +5,8 @@ has moved; its velocity and acceleration over the tokens say whether it keeps
 finding new ones.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
@@ -47,7 +49,7 @@ def effective_rank(
   Source: Huang et al. 2025 (VERL), arXiv:2509.23808.
   """
   if not 1 <= stride < window:
-    raise ValueError(f"stride={stride} is not in 1..window - 1={window - 1}")
+    raise ValueError(f"stride={stride} is not in 1..{window - 1}: {window=}")
 
   def init(key, params):
     del key, params
@@ -117,8 +119,9 @@ def prefix_ranks(
 ) -> Float[Array, " K"]:
   """Effective ranks of prefixes of the first `num` states.
 
-  Each prefix is centred: the mean of its states is subtracted. All come from
-  one Gram matrix; what float32 cannot tell from 0 in its spectrum is 0.
+  Each prefix is centred: the mean of its states is subtracted. The spectrum is
+  that of the smaller product of the states with themselves, in full precision;
+  what float32 cannot tell from 0 there is 0.
   """
   size = states.shape[0]
   here = jnp.arange(size)
@@ -127,20 +130,29 @@ def prefix_ranks(
   # The middle of all is taken off first, so that little is left to cancel.
   middle = states.sum(0, keepdims=True) / jnp.maximum(num, 1)
   states = jnp.where(present, states - middle, 0.0)
-  gram = states @ states.T
+  wide = states.shape[1] >= size
+  gram = _product(states, states.T)
 
   def centred(length):
-    inside = (here < jnp.minimum(length, num)).astype(gram.dtype)
+    inside = (here < jnp.minimum(length, num)).astype(states.dtype)
     count = jnp.maximum(inside.sum(), 1.0)
-    rows = gram @ inside / count
-    whole = inside @ rows / count
+    if not wide:
+      mean = _product(inside, states)[None] / count
+      rest = inside[:, None] * (states - mean)
+      return _product(rest.T, rest)
+    rows = _product(gram, inside) / count
+    whole = _product(inside, rows) / count
     both = inside[:, None] * inside[None]
     return both * (gram - rows[:, None] - rows[None] + whole)
 
   squares = jnp.linalg.eigvalsh(jax.vmap(centred)(lengths))
-  least = squares.max(-1, keepdims=True) * size * jnp.finfo(gram.dtype).eps
+  least = squares.max(-1, keepdims=True) * size * jnp.finfo(states.dtype).eps
   good = squares > jnp.maximum(least, 0.0)
   return rank_of(jnp.where(good, jnp.sqrt(jnp.where(good, squares, 1.0)), 0.0))
+
+
+# Accelerators round the factors of a product unless they are told not to.
+_product = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
 
 
 def _measure(

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 def foresight(
   well_formed: bool,
-  executed: Sequence[float] | float,
-  judged: float,
+  executed: Sequence[float | int] | float | int,
+  judged: float | int,
   *,
   format_weight: float = 0.1,
   execution_weight: float = 0.6,

@@ -5,7 +5,7 @@ from collections.abc import Collection, Hashable, Sequence
 Labels = Collection[Hashable]
 
 
-def iou(predicted: Labels, gold: Labels, smoothing: float = 1.0) -> float:
+def iou(predicted: Labels, gold: Labels, smoothing: float | int = 1.0) -> float:
   """(|P and Y| + e) / (|P or Y| + e), in (0, 1].
 
   Two empty sets give 1, and 0 where nothing smooths: e = 0.
@@ -18,15 +18,15 @@ def iou(predicted: Labels, gold: Labels, smoothing: float = 1.0) -> float:
 
 
 def consistency(
-  predictions: Sequence[Labels], smoothing: float = 1.0
+  predictions: Sequence[Labels], smoothing: float | int = 1.0
 ) -> list[float]:
   """Each prediction's mean `iou` with the others of its group; 0 if alone.
 
   Source: SELF-EMO, arXiv:2604.18003; the formula is inferred.
   """
-  peers = len(predictions) - 1
+  peers = max(len(predictions) - 1, 1)
   return [
     sum(iou(p, q, smoothing) for j, q in enumerate(predictions) if j != i)
-    / max(peers, 1)
+    / peers
     for i, p in enumerate(predictions)
   ]

@@ -3,19 +3,20 @@
 import math
 from typing import NamedTuple
 
+Number = float | int
+Point = tuple[Number, Number]
+
 
 class Box(NamedTuple):
   """A rectangle, in any unit of length."""
 
-  left: float
-  top: float
-  right: float
-  bottom: float
+  left: Number
+  top: Number
+  right: Number
+  bottom: Number
 
 
-def point(
-  predicted: tuple[float, float], gold: tuple[float, float], tolerance: float
-) -> float:
+def point(predicted: Point, gold: Point, tolerance: Number) -> float:
   """exp(-(dx^4 + dy^4)) with distances in tolerances, in (0, 1].
 
   Flat near the target: half a tolerance off in both directions still pays .88.
@@ -31,7 +32,7 @@ def point(
 def box(
   predicted: Box,
   gold: Box,
-  tolerance: float,
+  tolerance: Number,
   *,
   alpha: float = 0.8,
   size_weight: float = 0.5,
@@ -54,7 +55,7 @@ def box(
   )
 
 
-def box_score(energy: float, iou: float, *, alpha: float = 0.8) -> float:
+def box_score(energy: Number, iou: Number, *, alpha: float = 0.8) -> float:
   """alpha exp(-energy) + (1 - alpha) iou."""
   return alpha * math.exp(-energy) + (1 - alpha) * iou
 
@@ -69,15 +70,15 @@ def iou(a: Box, b: Box) -> float:
   return both / union if union > 0 else 0.0
 
 
-def _fourth(a, b, tolerance: float) -> float:
+def _fourth(a, b, tolerance: Number) -> float:
   if tolerance <= 0:
     raise ValueError(f"tolerance={tolerance} is not positive")
   return sum(((x - y) / tolerance) ** 4 for x, y in zip(a, b, strict=True))
 
 
-def _centre(x: Box) -> tuple[float, float]:
+def _centre(x: Box) -> Point:
   return (x.left + x.right) / 2, (x.top + x.bottom) / 2
 
 
-def _size(x: Box) -> tuple[float, float]:
+def _size(x: Box) -> Point:
   return x.right - x.left, x.bottom - x.top

@@ -8,7 +8,7 @@ SHORT = 5  # Words of a gold answer that must all be there.
 
 
 def step_score(
-  similarity: float, routed: bool, well_formed: bool = True
+  similarity: float | int, routed: bool, well_formed: bool = True
 ) -> float:
   """Half for the sub-question, half for the choice of the retriever.
 

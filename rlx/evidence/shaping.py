@@ -13,9 +13,11 @@ from jax.typing import ArrayLike
 
 from rlx.rewards import calls
 
+Numbers = ArrayLike | Sequence[Any]
+
 
 def par(
-  reward: ArrayLike, references: ArrayLike, slope: float = 1.0
+  reward: Numbers, references: Numbers, slope: float | int = 1.0
 ) -> jax.Array:
   """The chance of being preferred to a reference: mean of sigma(k (r - r_j)).
 
@@ -29,7 +31,7 @@ def par(
 
 
 def log_sigmoid_centered(
-  reward: ArrayLike, references: ArrayLike, quantile: float = 0.85
+  reward: Numbers, references: Numbers, quantile: float = 0.85
 ) -> jax.Array:
   """LSC: log sigma(r - q), q a quantile of the references' rewards.
 
@@ -41,27 +43,27 @@ def log_sigmoid_centered(
   return jax.nn.log_sigmoid(jnp.asarray(reward) - q)
 
 
-def mean_std(rewards: ArrayLike, eps: float = 1e-8) -> jax.Array:
+def mean_std(rewards: Numbers, eps: float = 1e-8) -> jax.Array:
   """(r - mean) / (std + eps) over all of `rewards`, with n in the deviation."""
   r = jnp.asarray(rewards)
   return (r - jnp.mean(r)) / (jnp.std(r) + eps)
 
 
-def min_max(rewards: ArrayLike) -> jax.Array:
+def min_max(rewards: Numbers) -> jax.Array:
   """`rewards` moved to [0, 1]; 0 where all are equal."""
   r = jnp.asarray(rewards)
   low, high = jnp.min(r), jnp.max(r)
   return (r - low) / jnp.where(high > low, high - low, 1.0)
 
 
-def clip(rewards: ArrayLike, limit: float = 1.0) -> jax.Array:
+def clip(rewards: Numbers, limit: float | int = 1.0) -> jax.Array:
   """`rewards` limited to [-limit, limit]."""
   return jnp.clip(jnp.asarray(rewards), -limit, limit)
 
 
 def against_references(
   reward: Callable[..., Sequence[float | None]],
-  shape: Callable[[ArrayLike, ArrayLike], ArrayLike] = par,
+  shape: Callable[[Numbers, Numbers], ArrayLike] = par,
 ) -> Callable[..., list[float | None]]:
   """A reward function with its rewards shaped against those of references.
 

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable
 
 # The result of a coalition: which agents took part.
-Value = Callable[[frozenset[int]], float]
+Value = Callable[[frozenset[int]], float | int]
 
 
 def shapley(value: Value, agents: int) -> list[float]:
@@ -45,4 +45,4 @@ def leave_one_out(value: Value, agents: int) -> list[float]:
   """
   everyone = frozenset(range(agents))
   total = value(everyone)
-  return [total - value(everyone - {agent}) for agent in range(agents)]
+  return [float(total - value(everyone - {m})) for m in range(agents)]

@@ -10,6 +10,8 @@ from rlx.fidelity import evidence, exact, measure, sample, tables, trees
 from rlx.fidelity import world as world_types
 from rlx.recipes import recipe as recipes
 
+EXACT = "exact"  # A column with the exact advantage of each step.
+
 
 class Size(NamedTuple):
   """How much is sampled.
@@ -76,15 +78,15 @@ class Arena:
   ) -> Judged:
     """The recipe's credit of this arena's batches at this budget."""
     if is_tree(made):
-      return self._judge_trees(assign, cell)
+      return self._judge_trees(made, assign, cell)
     return self._judge_chains(made, assign, cell)
 
   def columns(self, made: recipes.Recipe, cell: Cell) -> tables.Columns:
     """The step tables that the recipe is given."""
     if is_tree(made):
       return self.trees(cell.group).columns
-    names = evidence.read(made)
-    given = {name: self.column(cell, name) for name in evidence.filled(names)}
+    names = evidence.filled(made.evidence)
+    given = {name: self.column(cell, name) for name in names}
     return tables.chain_table(self._first(cell.group), given, self._turns)
 
   def _column(self, cell: Cell, name: str) -> np.ndarray:
@@ -126,14 +128,18 @@ class Arena:
       steps += evidence.continued_steps(context)
     return Judged(rows, samples, steps)
 
-  def _judge_trees(self, assign, cell) -> Judged:
+  def _judge_trees(self, made, assign, cell) -> Judged:
     grown = self.trees(cell.group)
-    credit = assign(grown.columns).reshape(grown.live.shape[:3])
     prompt = np.arange(len(self.world.start))[:, None, None]
     left = self.world.horizon - np.where(grown.live, grown.turn, 0)
     exact = self.truth.advantages[prompt, left, grown.state, grown.action]
+    if EXACT in made.evidence:
+      credit = exact
+    else:
+      of_nodes = assign(grown.columns).reshape(*grown.live.shape[:3], 1)
+      credit = np.broadcast_to(of_nodes, grown.live.shape)
     rows = self._rows(
-      credit=np.broadcast_to(credit[..., None], grown.live.shape),
+      credit=credit,
       exact=exact,
       live=grown.live,
       turn=grown.turn,
@@ -156,8 +162,7 @@ class Arena:
 
 def is_tree(made: recipes.Recipe) -> bool:
   """Whether the recipe's rows are the nodes of trees."""
-  read = {*made.evidence, *made.plan.columns}
-  return bool(read & {*trees.FILLED})
+  return bool({*made.evidence} & {"parent", "tree"})
 
 
 def cells(made: recipes.Recipe, size: Size) -> list[Cell]:

@@ -28,7 +28,6 @@ class Context(NamedTuple):
   extra: int
   seed: tuple[int, ...]
 
-
   def rng(self, name: str) -> np.random.Generator:
     """Draws for one column, the same whichever others are asked for."""
     return np.random.default_rng([*self.seed, zlib.crc32(name.encode())])

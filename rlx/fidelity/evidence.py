@@ -59,17 +59,23 @@ def _process(context: contexts.Context) -> contexts.Column:
 def _matched(context: contexts.Context) -> contexts.Column:
   best = context.truth.actions.argmax(-1)
   return (
-    contexts.looked_up(context, best, context.played.state) == context.played.action
+    contexts.looked_up(context, best, context.played.state)
+    == context.played.action
   ).astype(float)
 
 
 def _gain(context: contexts.Context) -> contexts.Column:
   """By how much a step raised the exact value, where it did."""
   world, played = context.world, context.played
-  after = np.concatenate(
-    [np.zeros_like(context.truth.values[:, :1]), context.truth.values], 1
-  )[:, :-1] + world.gain[:, None]
-  rise = contexts.looked_up(context, after, played.next_state) - contexts.value(context)
+  after = (
+    np.concatenate(
+      [np.zeros_like(context.truth.values[:, :1]), context.truth.values], 1
+    )[:, :-1]
+    + world.gain[:, None]
+  )
+  rise = contexts.looked_up(context, after, played.next_state) - contexts.value(
+    context
+  )
   return np.maximum(rise, 0.0)
 
 
@@ -199,14 +205,9 @@ SIMULATED = {
 }
 
 
-def read(made: recipes.Recipe) -> tuple[str, ...]:
-  """The columns that a recipe reads, whoever fills them in a run."""
-  return tuple(dict.fromkeys((*made.evidence, *made.plan.columns)))
-
-
 def continues(made: recipes.Recipe) -> bool:
   """Whether the recipe reads values that continuations estimate."""
-  return bool({*CONTINUED} & {*read(made)})
+  return bool({*CONTINUED} & {*made.evidence})
 
 
 def missing(names: Sequence[str]) -> list[str]:
@@ -246,9 +247,7 @@ def column(context: contexts.Context, name: str) -> contexts.Column:
 
 def continued_steps(context: contexts.Context) -> float:
   """Turns that the continuations took, expected, of each prompt's group."""
-  steps = contexts.looked_up(
-    context, context.truth.steps, context.played.state
-  )
+  steps = contexts.looked_up(context, context.truth.steps, context.played.state)
   shape = context.played.live.shape
   total = (steps * context.played.live).sum() / (shape[0] * shape[1])
   return context.extra * float(total)

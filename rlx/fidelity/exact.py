@@ -8,7 +8,6 @@ from jaxtyping import Float
 from rlx.fidelity import world as world_types
 
 
-
 class Exact(NamedTuple):
   """What is true of a set of worlds under their policies, in float64.
 

@@ -15,7 +15,7 @@ UPDATES, RATE, DECAY = 50, 0.5, 0.01
 def progress(context: contexts.Context) -> np.ndarray:
   """Contributions that add up to the outcome, by ridge regression.
 
-      minimise sum_i (sum_{t in i} c(s_t, a_t) - R_i)^2 + RIDGE |c|^2
+  minimise sum_i (sum_{t in i} c(s_t, a_t) - R_i)^2 + RIDGE |c|^2
   """
   visits = _visits(context)
   gram = visits @ visits.swapaxes(-1, -2)

@@ -66,7 +66,8 @@ def measure(
   """
   sums = _sums(rows, policy, gradient)
   num_batches, num_prompts = rows.live.shape[:2]
-  found = {k: v[0] for k, v in _metrics(sums, *_once(rows)).items()}
+  once = _metrics(sums, np.ones((1, num_batches)), np.ones((1, num_prompts)))
+  found = {k: v[0] for k, v in once.items()}
   draws = lambda n: rng.multinomial(n, np.full(n, 1 / n), RESAMPLES)
   again = _metrics(sums, draws(num_batches), draws(num_prompts))
   out = {}
@@ -74,11 +75,6 @@ def measure(
     low, high = np.percentile(again[name], INTERVAL)
     out[name] = (float(found[name]), float(low), float(high))
   return out
-
-
-def _once(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
-  """Weights that take every batch and prompt once."""
-  return tuple(np.ones((1, n)) for n in rows.live.shape[:2])
 
 
 def _metrics(
@@ -93,7 +89,9 @@ def _metrics(
   }
   share = batches / batches.sum(1, keepdims=True)
   mean = lambda x: (x * share).sum(1)
-  angle = lambda k: _ratio(of[f"{k}_xy"], np.sqrt(of[f"{k}_xx"] * of[f"{k}_yy"]))
+  angle = lambda k: _ratio(
+    of[f"{k}_xy"], np.sqrt(of[f"{k}_xx"] * of[f"{k}_yy"])
+  )
   out = {
     "rank": mean(angle("rank")),
     "cosine": mean(angle("gradient")),
@@ -149,10 +147,9 @@ def score(
 ) -> Float[np.ndarray, "B P N A"]:
   """Sum over steps of the credit times grad log pi(a | s), by the logits.
 
-      sum over steps in s of A_hat (1[a] - pi(. | s))
+  sum over steps in s of A_hat (1[a] - pi(. | s))
   """
-  num_batches, num_prompts = credit.shape[:2]
-  out = np.zeros((num_batches, *policy.shape))
+  out = np.zeros((len(credit), *policy.shape))
   b, p, _ = np.ogrid[tuple(slice(n) for n in credit.shape)]
   np.add.at(out, (b, p, rows.state, rows.action), credit)
   return out - out.sum(-1, keepdims=True) * policy
@@ -189,9 +186,7 @@ def _places(rows: Rows) -> dict[str, np.ndarray]:
     n = np.bincount(at)
     enough = n >= 2
     n = n[enough].astype(float)
-    total, square, exact = (
-      np.bincount(at, v)[enough] for v in (x, x * x, y)
-    )
+    total, square, exact = (np.bincount(at, v)[enough] for v in (x, x * x, y))
     within = np.maximum(square - total**2 / n, 0.0) / (n - 1)
     found.append(
       {

@@ -12,15 +12,15 @@ QUICK = arena.Size(groups=(2, 8), extras=(0, 4), num_prompts=4, num_batches=8)
 
 # What a recipe's credit is made from, the first that applies.
 FAMILIES = {
-  "tree": "trees, branching",
-  "continuations": "Monte-Carlo values",
-  "critic": "a critic's values",
+  "tree": "branches of a tree compared",
+  "continuations": "values by continuations",
+  "critic": "values by a critic",
   "states": "steps from one state compared",
   "steps": "evidence about each step",
   "outcome": "outcomes alone",
   "control": "controls",
 }
-EXACT, NOISE = "(exact)", "(noise)"
+EXACT, NOISE, EXACT_TREE = "(exact)", "(noise)", "(exact tree)"
 
 Make = Callable[[], recipes.Recipe]
 
@@ -35,33 +35,38 @@ def random_credit() -> recipes.Recipe:
   return _control(NOISE)
 
 
-def _control(name: str) -> recipes.Recipe:
-  column = name.strip("()")
+def exact_tree_credit() -> recipes.Recipe:
+  """The exact advantages on trees, where every edge is learnt from once."""
+  return _control(EXACT_TREE, "parent")
+
+
+def _control(name: str, *evidence: str) -> recipes.Recipe:
+  column = arena.EXACT if name != NOISE else "noise"
   return recipes.Recipe(
     name=name,
     credit=links.evidence(column),
     objective=objective.reinforce(objective.Terms()),
     formula=f"A = {column}",
-    evidence=(column,),
+    evidence=(column, *evidence),
   )
 
 
-CONTROLS: tuple[Make, ...] = (exact_credit, random_credit)
+CONTROLS: tuple[Make, ...] = (exact_credit, random_credit, exact_tree_credit)
 
 
 def family(made: recipes.Recipe) -> str:
   """The key of `FAMILIES` that says what the credit is made from."""
-  read = {*evidence.read(made)}
-  if made.name in (EXACT, NOISE):
+  read = {*made.evidence}
+  if made.name in (EXACT, NOISE, EXACT_TREE):
     return "control"
   if arena.is_tree(made):
     return "tree"
   if evidence.continues(made):
     return "continuations"
-  if "value" in read:
-    return "critic"
   if read & {"process", "progress", "implicit_reward", "information_gain"}:
     return "steps"
+  if "value" in read:
+    return "critic"
   if read & {"state", "next_state", "action"}:
     return "states"
   return "steps" if read - {"length", *evidence.KEYS} else "outcome"
@@ -73,7 +78,7 @@ def run(
   seed: int = 0,
   progress: Callable[[int, str], None] = lambda done, name: None,
 ) -> dict[str, Any]:
-  """The study as JSON values; see `rlx.fidelity.README.md` for what is in it.
+  """The study as JSON values; see the README beside for what is in it.
 
   A recipe that cannot be measured here has the reason as its `skipped`. One
   whose numbers are those of an earlier one, but for the scale of its credit,
@@ -104,7 +109,7 @@ def run(
 
 def _measure(made, arenas, size, seen) -> tuple[dict[str, Any], list[dict]]:
   """A recipe's entry and its records."""
-  read = evidence.read(made)
+  read = made.evidence
   entry: dict[str, Any] = {
     "name": made.name,
     "family": family(made),
@@ -136,8 +141,11 @@ def _measure(made, arenas, size, seen) -> tuple[dict[str, Any], list[dict]]:
 
 def _fingerprint(records: Iterable[dict]) -> Iterable[Any]:
   for record in records:
-    yield record["world"], record["group"], record["extra"], *(
-      round(metric["value"], 4) for metric in record["metrics"].values()
+    yield (
+      record["world"],
+      record["group"],
+      record["extra"],
+      *(round(metric["value"], 4) for metric in record["metrics"].values()),
     )
 
 

@@ -102,7 +102,9 @@ def tree_table(
     first, above = first + above, walk.live.shape[2]
   found = {k: _pad_rows(np.concatenate(x, 2), rows) for k, x in parts.items()}
   of_steps = {
-    name: found.pop(f"steps/{name}") for name in Trees._fields if name != "columns"
+    name: found.pop(f"steps/{name}")
+    for name in Trees._fields
+    if name != "columns"
   }
   return Trees(columns=_finish(found), **of_steps)
 

@@ -99,10 +99,10 @@ def reasoning(num_prompts: int = 8, turns: int = 8) -> world_types.Worlds:
   transition = np.zeros((num_prompts, size, 4, size))
   for p in range(num_prompts):
     rng = np.random.default_rng((p, 20))
-    decisive = rng.choice(STAGES, 2, replace=False)
+    decisive = rng.choice(STAGES, 2, replace=False).tolist()
     for node in range(RIGHT):
       stage, track = _place(node)
-      right = rng.integers(2)
+      right = int(rng.integers(2))
       for step in range(2):
         way = _ways(track, stage in decisive, step == right)
         transition[p, node, step] = _reached(stage, way)

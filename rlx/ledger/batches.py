@@ -1,6 +1,5 @@
 """Every batch that can be sampled, with its probability."""
 
-import dataclasses
 import itertools
 import math
 from collections.abc import Iterator, Sequence
@@ -10,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rlx import batch, pytree
 from rlx.ledger import episodes, evidence, mdps, truth
 
 # Sequences that every batch is padded to, so that a recipe is compiled once.
@@ -29,15 +27,11 @@ class Case(NamedTuple):
     return f"{self.known.listed.mdp.name}/{self.known.policy}/{self.group}"
 
 
-@pytree.dataclass
-class Table:
-  """What a recipe sees: K batches, one behind another, on the device."""
-
-  rollout: batch.Rollout
-  steps: batch.Steps
-  entropy: jax.Array  # [K B L]
-  values: jax.Array  # [K B L], what a critic says before each token.
-  begins: jax.Array  # [K B], the rows that begin a trajectory.
+# What a recipe sees: K batches, one behind another. "rollout" and "steps" hold
+# the columns of `batch.Rollout` and `batch.Steps`, "entropy" and "values" are
+# [K B L], the second what a critic says before each token, and "begins" [K B]
+# marks the rows that begin a trajectory.
+Table = dict[str, Any]
 
 
 class Batches(NamedTuple):
@@ -137,33 +131,34 @@ def _table(
   base = np.arange(ROWS)[:, None] * episodes.TURNS
   flat = lambda x: take(x).reshape(len(rows), -1)
   steps = jax.tree.map(flat, _steps(known, extras))
-  live = steps.weight > 0
+  live = steps["weight"] > 0
   position = np.arange(ROWS * episodes.TURNS)
   whose = np.broadcast_to(position // episodes.TURNS, live.shape)
-  return Table(
-    rollout=rollout(
+  behind = live & (steps["index"] > 0)
+  return {
+    "rollout": rollout(
       take(one.choice),
       take(known.log_probs),
       valid=turn >= 0,
       segment=np.where(turn >= 0, base + turn, -1),
     ),
-    steps=dataclasses.replace(
-      steps,
-      trajectory=whose,
-      parent=np.where(live & (steps.index > 0), position - 1, -1),
-      tree=whose,
-    ),
-    entropy=take(known.entropy),
-    values=take(known.to_go),
-    begins=present,
-  )
+    "steps": steps
+    | {
+      "trajectory": whose,
+      "parent": np.where(behind, position - 1, -1),
+      "tree": whose,
+    },
+    "entropy": take(known.entropy),
+    "values": take(known.to_go),
+    "begins": present,
+  }
 
 
 def rollout(
   tokens: np.ndarray, log_probs: np.ndarray, *, valid, segment
-) -> batch.Rollout:
+) -> Table:
   """Tokens of which those are chosen that are in a segment."""
-  columns: dict[str, Any] = {
+  return {
     "tokens": tokens,
     "valid": valid,
     "mask": segment >= 0,
@@ -172,10 +167,9 @@ def rollout(
     "segment": segment,
     "version": np.zeros_like(tokens),
   }
-  return batch.Rollout(**columns)
 
 
-def _steps(known: truth.Truth, extras: Sequence[str]) -> batch.Steps:
+def _steps(known: truth.Truth, extras: Sequence[str]) -> Table:
   """The step table of each episode on its own, [N T] a column."""
   one = known.listed
   turns = one.turn.max(1, keepdims=True) + 1
@@ -190,17 +184,12 @@ def _steps(known: truth.Truth, extras: Sequence[str]) -> batch.Steps:
     "continues": (index < turns - 1).astype(float),
     "vote": np.broadcast_to(1 / turns, live.shape),
   }
-  zero = np.zeros_like(index)
-  return batch.Steps(
-    **{name: np.where(live, x, 0) for name, x in columns.items()},
-    trajectory=zero,
-    parent=zero,
-    tree=zero,
-    extras={
-      name: np.where(live, whole(x) if told[name].total else x, 0.0)
-      for name, x in found.items()
-    },
-  )
+  extra = {
+    name: np.where(live, whole(x) if told[name].total else x, 0.0)
+    for name, x in found.items()
+  }
+  columns = {name: np.where(live, x, 0) for name, x in columns.items()}
+  return columns | {"extras": extra}
 
 
 def step_columns(known: truth.Truth) -> dict[str, Any]:

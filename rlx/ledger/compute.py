@@ -9,7 +9,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from rlx.ledger import batches, evidence, expected, mdps, parts, verdicts
+from rlx import batch
+from rlx.ledger import (
+  batches,
+  evidence,
+  expected,
+  forests,
+  mdps,
+  parts,
+  verdicts,
+)
 from rlx.recipes import recipe as recipes
 
 Entry = dict[str, Any]
@@ -37,11 +46,15 @@ def ledger(
   names = sorted({*ALWAYS, *(x for m, *_ in wanted for x in _extras(m))})
   with _double():
     cases = batches.every_case()
-    drawn = batches.batches(cases, names)
+    drawn = {"groups": batches.batches(cases, names)}
+    if any(_layout(recipe) == "trees" for recipe, *_ in wanted):
+      drawn["trees"] = forests.forests(cases, names)
+
+  programs: expected.Programs = {}
 
   def one(want):
     with _double():
-      return _entry(*want, cases, drawn)
+      return _entry(*want, cases, drawn[_layout(want[0])], programs)
 
   with futures.ThreadPoolExecutor(workers) as pool:
     entries = list(pool.map(one, wanted))
@@ -59,6 +72,11 @@ def _double() -> Iterator[None]:
     yield
 
 
+def _layout(recipe: recipes.Recipe) -> str:
+  """Whether it samples "groups" or grows "trees"."""
+  return "trees" if "parent" in recipe.evidence else "groups"
+
+
 def _about(method: Callable[..., recipes.Recipe]) -> str:
   return (method.__doc__ or "").strip().partition("\n")[0]
 
@@ -68,7 +86,7 @@ def _extras(recipe: recipes.Recipe) -> list[str]:
   return [n for n in recipe.evidence if n not in _FIELDS and not _unknown(n)]
 
 
-_FIELDS = ("state", "action", "next_state", "value", "role", "index")
+_FIELDS = tuple(x for x in batch.Steps.__annotations__ if x != "extras")
 
 
 def _unknown(name: str) -> bool:
@@ -85,12 +103,14 @@ def _entry(
   critic: bool,
   cases: Sequence[batches.Case],
   drawn: batches.Batches,
+  programs: expected.Programs,
 ) -> Entry:
   """What is found about one recipe."""
   entry: Entry = {
     "name": recipe.name,
     "kind": kind,
     "about": about,
+    "samples": _layout(recipe),
     "formula": recipe.formula,
   }
   unknown = [name for name in recipe.evidence if _unknown(name)]
@@ -102,7 +122,10 @@ def _entry(
   if "value" in recipe.evidence:
     told["value"] = "exact, of the current policy" if critic else "0"
   drawn = drawn._replace(table=_narrow(drawn.table, extras, critic))
-  found = expected.gradients(recipe, cases, drawn)
+  try:
+    found = expected.gradients(recipe, cases, drawn, programs)
+  except ValueError as error:  # It reads a column that it does not name.
+    return entry | {"told": told, "unknown": f"unknown evidence: {error}"}
   pairs = list(zip(cases, found, strict=True))
   of_credit = [verdicts.compare(c, g.true, g.credit) for c, g in pairs]
   of_loss = [verdicts.compare(c, g.true, g.objective) for c, g in pairs]
@@ -117,13 +140,13 @@ def _narrow(
   table: batches.Table, extras: Sequence[str], critic: bool
 ) -> batches.Table:
   """The table with no more evidence than was asked for."""
-  steps, values = table.steps, table.values
-  kept = {name: steps.extras[name] for name in (*ALWAYS, *extras)}
-  value = steps.value
+  steps, values = table["steps"], table["values"]
+  value = steps["value"]
   if not critic:
     value, values = jnp.zeros_like(value), jnp.zeros_like(values)
-  steps = dataclasses.replace(steps, extras=kept, value=value)
-  return dataclasses.replace(table, steps=steps, values=values)
+  kept = {name: steps["extras"][name] for name in (*ALWAYS, *extras)}
+  steps = steps | {"extras": kept, "value": value}
+  return table | {"steps": steps, "values": values}
 
 
 def _json(comparisons: Sequence[verdicts.Comparison]) -> dict[str, Any]:

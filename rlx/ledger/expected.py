@@ -16,8 +16,8 @@ by a number that depends on what was sampled is one.
 
 import dataclasses
 import functools
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,15 +26,15 @@ import numpy as np
 from rlx import batch
 from rlx.credit import estimator, kernels
 from rlx.credit import tokens as spreads
-from rlx.ledger import batches, episodes
+from rlx.ledger import batches
 from rlx.objective import objective as objectives
 from rlx.recipes import recipe as recipes
-
 
 # Each program runs once, for milliseconds.
 _HASTE = {
   "xla_backend_optimization_level": 0,
   "xla_llvm_disable_expensive_passes": True,
+  "xla_cpu_use_fusion_emitters": False,
 }
 
 
@@ -46,23 +46,46 @@ class Gradients(NamedTuple):
   objective: np.ndarray
 
 
+# Compiled programs by what they compute: recipes have much in common.
+Programs = dict[str, Any]
+
+
 def gradients(
   recipe: recipes.Recipe,
   cases: Sequence[batches.Case],
   all_batches: batches.Batches,
+  programs: Programs | None = None,
 ) -> list[Gradients]:
   """Returns the gradients of each case, where float64 is enabled.
 
   Args:
     all_batches: of these cases, with the extras that the recipe needs.
+    programs: of other recipes, to which its own are added.
   """
-  run = jax.jit(
-    jax.vmap(functools.partial(_one, recipe)), compiler_options=_HASTE
-  )
-  seen = jax.tree.map(np.asarray, run(all_batches.table))
+  programs = {} if programs is None else programs
+  table = all_batches.table
+  tokens = _each(functools.partial(_assign, recipe), programs, table)
+  seen = _each(functools.partial(_differentiate, recipe), programs, *tokens)
+  seen = jax.tree.map(np.asarray, seen)
   return [
     _sum(case, number, all_batches, seen) for number, case in enumerate(cases)
   ]
+
+
+def _each(f: Callable[..., Any], programs: Programs, *args):
+  """f of every batch."""
+  lowered = jax.jit(jax.vmap(f)).lower(*args)
+  text = lowered.as_text()
+  if text not in programs:
+    programs[text] = _compile(lowered)
+  return programs[text](*args)
+
+
+def _compile(lowered):
+  try:
+    return lowered.compile(_HASTE)
+  except jax.errors.JaxRuntimeError:  # Options come and go with versions.
+    return lowered.compile()
 
 
 class _Seen(NamedTuple):
@@ -76,48 +99,85 @@ class _Seen(NamedTuple):
   weight: jax.Array  # Summed over tokens.
 
 
-def _one(recipe: recipes.Recipe, table: batches.Table) -> _Seen:
-  rollout, steps = table.rollout, table.steps
-  if recipe.filter_groups:
-    rollout, steps = _filter(rollout, steps)
-  advantages, targets = _assign(recipe, rollout, steps, table.values)
-  mask = rollout.mask
-  if recipe.keep is not None:
-    mask = mask & recipe.keep(rollout, steps, advantages)
-  weights = recipe.objective.weights(mask)
-  values = table.values if recipe.objective.needs_value else None
+class _Tokens(NamedTuple):
+  """What the objective reads of a batch, and the trajectories in it."""
+
+  rollout: batch.Rollout
+  advantages: jax.Array
+  targets: jax.Array
+  values: jax.Array
+  entropy: jax.Array
+  kept: jax.Array
+  trajectories: jax.Array
+
+
+def _differentiate(
+  recipe: recipes.Recipe,
+  rollout: batch.Rollout,
+  advantages: jax.Array,
+  targets: jax.Array,
+  values: jax.Array,
+  entropy: jax.Array,
+  kept: jax.Array,
+  trajectories: jax.Array,
+) -> _Seen:
+  """The gradient of the loss, as the learner takes it in the first update."""
+  objective = recipe.objective
+  weights = objective.weights(kept)
+  own = lambda x: x if objective.needs_value else None
 
   def loss(log_probs, entropy):
     inputs = objectives.TokenInputs(
       log_probs=log_probs,
       entropy=entropy,
       advantages=advantages,
-      mask=mask,
+      mask=kept,
       weights=weights,
       segment=rollout.segment,
       old_log_probs=jax.lax.stop_gradient(log_probs),
       sampler_log_probs=rollout.raw_log_probs,
       ref_log_probs=(
-        rollout.raw_log_probs if recipe.objective.needs_reference else None
+        rollout.raw_log_probs if objective.needs_reference else None
       ),
-      values=values,
-      old_values=values,
-      returns=None if values is None else targets,
+      values=own(values),
+      old_values=own(values),
+      returns=own(targets),
     )
-    return recipe.objective.loss(inputs)[0]
+    return objective.loss(inputs)[0]
 
-  down = jax.grad(loss, (0, 1))(rollout.raw_log_probs, table.entropy)
+  down = jax.grad(loss, (0, 1))(rollout.raw_log_probs, entropy)
   return _Seen(
     credit=jnp.where(rollout.mask, advantages, 0.0),
     log_prob=-down[0],
     entropy=-down[1],
-    trajectories=jnp.sum(jnp.any(rollout.mask, 1) & table.begins),
-    tokens=jnp.sum(mask),
+    trajectories=trajectories,
+    tokens=jnp.sum(kept),
     weight=jnp.sum(weights),
   )
 
 
-def _assign(recipe: recipes.Recipe, rollout, steps: batch.Steps, values):
+def _assign(recipe: recipes.Recipe, table: batches.Table) -> _Tokens:
+  """Credit of each token, and which tokens are learnt from."""
+  rollout = batch.Rollout(**table["rollout"])
+  steps = batch.Steps(**table["steps"])
+  if recipe.filter_groups:
+    rollout, steps = _filter(rollout, steps)
+  advantages, targets = _credit(recipe, rollout, steps, table["values"])
+  kept = rollout.mask
+  if recipe.keep is not None:
+    kept = kept & recipe.keep(rollout, steps, advantages)
+  return _Tokens(
+    rollout=rollout,
+    advantages=advantages,
+    targets=targets,
+    values=table["values"],
+    entropy=table["entropy"],
+    kept=kept,
+    trajectories=jnp.sum(jnp.any(rollout.mask, 1) & table["begins"]),
+  )
+
+
+def _credit(recipe: recipes.Recipe, rollout, steps: batch.Steps, values):
   """Advantages and value targets of the tokens, as the learner has them."""
   table, spread = steps, lambda x: spreads.spread(x, rollout.segment)
   if recipe.level == "token":
@@ -133,7 +193,8 @@ def _assign(recipe: recipes.Recipe, rollout, steps: batch.Steps, values):
   signal, _ = estimator.advantages(recipe.credit, state, table)
   targets = jnp.zeros_like(signal)
   if recipe.value_targets is not None:
-    targets, _ = estimator.advantages(recipe.value_targets, (), table)
+    own = recipe.value_targets
+    targets, _ = estimator.advantages(own, own.init(), table)
   return spread(signal), spread(targets)
 
 

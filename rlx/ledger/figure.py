@@ -1,5 +1,6 @@
 """The ledger as one figure."""
 
+import itertools
 import pathlib
 from types import ModuleType
 from typing import Any
@@ -40,8 +41,10 @@ def draw(ledger: dict[str, Any], path: pathlib.Path) -> None:
 
   entries = sorted(
     (e for e in ledger["entries"] if "credit" in e),
-    key=lambda e: (e["kind"] == "part", _ORDER[e["credit"]["bias"]])
-    + (e["credit"]["angle"], e["objective"]["angle"]),
+    key=lambda e: (
+      (e["kind"] == "part", _ORDER[e["credit"]["bias"]])
+      + (e["credit"]["angle"], e["objective"]["angle"])
+    ),
   )
   processes = [p["name"] for p in ledger["processes"]]
   owner = [processes.index(c.partition("/")[0]) for c in ledger["cases"]]
@@ -55,12 +58,21 @@ def draw(ledger: dict[str, Any], path: pathlib.Path) -> None:
     axes[0].set_title("angle of the credit")
     axes[1].set_title("angle of the whole loss")
     axes[2].set_title("factor of the credit")
-    _label(axes[0], entries)
+    _label(axes, entries)
     bar = fig.colorbar(
       image, ax=list(axes[:2]), location="bottom", shrink=0.5, aspect=40
     )
     bar.set_label("largest angle to the true gradient, degrees")
     bar.outline.set_visible(False)
+    handles, names = axes[2].get_legend_handles_labels()
+    fig.legend(
+      *(handles, names),
+      loc="outside lower right",
+      ncols=3,
+      frameon=False,
+      markerscale=2,
+      handletextpad=0.1,
+    )
     fig.savefig(path, dpi=200)
 
 
@@ -80,7 +92,8 @@ def _angles(axis, entries, which: str, processes, owner):
       text = "·" if not text and angle > 1e-6 else text
       color = "white" if angle > 45 else "#222222"
       axis.text(x, y, text, ha="center", va="center", color=color, fontsize=6)
-  axis.set_xticks(range(len(processes)), processes, rotation=35, ha="right")
+  names = [name.replace("_", " ") for name in processes]
+  axis.set_xticks(range(len(processes)), names, rotation=35, ha="right")
   axis.tick_params(length=0)
   axis.set_xticks(np.arange(len(processes) + 1) - 0.5, minor=True)
   axis.set_yticks(np.arange(len(entries) + 1) - 0.5, minor=True)
@@ -112,7 +125,15 @@ def _factors(axis, entries, processes, owner) -> None:
     x, y = zip(*points, strict=True)
     offset = (process - (len(processes) - 1) / 2) * 0.11
     color = colors[process % len(colors)]
-    axis.plot(x, np.add(y, offset), ".", ms=3, color=color, mew=0, label=name)
+    axis.plot(
+      x,
+      np.add(y, offset),
+      ".",
+      ms=4,
+      color=color,
+      mew=0,
+      label=name.replace("_", " "),
+    )
   axis.set_xscale("symlog", linthresh=0.5, linscale=0.5)
   axis.set_xticks((-1, 0, 0.5, 1, 2, 4), ("-1", "0", "½", "1", "2", "4"))
   axis.minorticks_off()
@@ -122,24 +143,28 @@ def _factors(axis, entries, processes, owner) -> None:
   axis.set_xlabel("of the true gradient")
   for side in ("top", "right", "left"):
     axis.spines[side].set_visible(False)
-  axis.legend(
-    loc="upper center",
-    bbox_to_anchor=(0.5, -0.05),
-    ncols=2,
-    frameon=False,
-    fontsize=6,
-    handletextpad=0.2,
-  )
 
 
-def _label(axis, entries) -> None:
+def _label(axes, entries) -> None:
   """Names of the rows, and lines where the verdict changes."""
   names = [e["name"].replace("_", " ") for e in entries]
-  axis.set_yticks(range(len(entries)), names)
-  kinds = [(e["kind"], e["credit"]["bias"]) for e in entries]
-  for y in range(1, len(entries)):
-    if kinds[y] != kinds[y - 1]:
-      parts = kinds[y][0] != kinds[y - 1][0]
-      for each in axis.figure.axes[:3]:
-        width = 1.2 if parts else 0.6
-        each.axhline(y - 0.5, color="#222222", linewidth=width)
+  axes[0].set_yticks(range(len(entries)), names)
+  blocks = itertools.groupby(
+    range(len(entries)),
+    lambda y: (entries[y]["kind"], entries[y]["credit"]["bias"]),
+  )
+  last = entries[0]["kind"] if entries else ""
+  for (kind, bias), rows in blocks:
+    first, *_, end = [*rows] * 2
+    for axis in axes if first else ():
+      width = 0.6 if kind == last else 1.4
+      axis.axhline(first - 0.5, color="#222222", linewidth=width)
+    last = kind
+    axes[2].text(
+      1.02,
+      (first + end) / 2,
+      bias if kind == "recipe" else f"part: {bias}",
+      transform=axes[2].get_yaxis_transform(),
+      va="center",
+      fontsize=6.5,
+    )

@@ -6,17 +6,14 @@ draws given their parent, as `rollout.plans.tree` makes them, and every step of
 the tree is a row of its own.
 """
 
-import dataclasses
 import itertools
 import math
 from collections.abc import Hashable, Iterator, Sequence
 from typing import NamedTuple
 
-import jax
 import numpy as np
 
-from rlx import batch
-from rlx.ledger import batches, episodes, evidence, truth
+from rlx.ledger import batches, evidence, truth
 
 # Sequences that every batch is padded to: 3 + 6 + 6, or two prompts with 4.
 ROWS = 15
@@ -149,28 +146,25 @@ def _table(
   own = present[..., None] & (turn == turns[..., None])
   position = np.broadcast_to(np.arange(ROWS), rows.shape)
   columns = {k: at(x) for k, x in batches.step_columns(known).items()}
-  steps = batch.Steps(
-    **columns
-    | {
-      "index": np.zeros_like(position),
-      "outcome": at(np.cumsum(one.reward, 1)),
-      "continues": np.zeros(rows.shape),
-      "vote": present.astype(float),
-    },
-    trajectory=position,
-    parent=parent,
-    tree=columns["prompt"],
-    extras={n: at(evidence.told(n).column(known)) for n in extras},
-  )
-  return batches.Table(
-    rollout=batches.rollout(
+  steps = columns | {
+    "index": np.zeros_like(position),
+    "trajectory": position,
+    "parent": parent,
+    "tree": columns["prompt"],
+    "outcome": at(np.cumsum(one.reward, 1)),
+    "continues": np.zeros(rows.shape),
+    "vote": present.astype(float),
+    "extras": {n: at(evidence.told(n).column(known)) for n in extras},
+  }
+  return {
+    "rollout": batches.rollout(
       take(one.choice),
       np.where(own, take(known.log_probs), 0.0),
       valid=(turn >= 0) & (turn <= turns[..., None]),
       segment=np.where(own, position[..., None], -1),
     ),
-    steps=steps,
-    entropy=take(known.entropy),
-    values=take(known.to_go),
-    begins=present & (parent < 0),
-  )
+    "steps": steps,
+    "entropy": take(known.entropy),
+    "values": take(known.to_go),
+    "begins": present & (parent < 0),
+  }

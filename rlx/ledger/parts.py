@@ -166,6 +166,13 @@ def _values() -> tuple[Part, ...]:
       evidence=("value_before", "value_after"),
     ),
     _part(
+      "every_edge_of_a_tree",
+      "the same, each edge of a tree counting once: the many late ones the most",
+      gained,
+      "value_after - value_before, on trees",
+      evidence=("parent", "value_before", "value_after"),
+    ),
+    _part(
       "meaningless_bonus",
       "a number per state and action added to the outcome",
       added,

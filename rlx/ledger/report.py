@@ -29,6 +29,9 @@ it again. Numbers of every case stand in `ledger.json`.
   process, policy, group size and decision that show it.
 - An angle of 90 or more, or a gradient that vanishes, is one that does not help.
 
+Recipes that grow trees get trees: as many branches from a prompt as a group has
+members, two behind each, then one; a trajectory is a branch of the root.
+
 What a recipe is told by verifiers, second learners and extra samples is exact
 here, so that what is found is the recipe's own. Recipes are as published:
 discounts below 1 count as a bias, as the outcome does not know them.

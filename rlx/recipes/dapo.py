@@ -40,7 +40,7 @@ def dapo(
     source="Yu et al. 2025, arXiv:2503.14476, Eq. 8",
     confidence="code",
     departures=(
-      "overlong shaping is a reward: give the task rewards.format.soft_overlong",
+      "overlong shaping is a reward of the task: rewards.format.soft_overlong",
       "truncated answers stay in the loss; leaving them out is optional there",
       "a lone sample gets 0; verl gives it its outcome",
     ),

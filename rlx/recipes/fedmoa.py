@@ -40,7 +40,9 @@ def fedmoa(
   if not all(names) or len(set(names)) < len(names):
     raise ValueError(f"objectives={objectives!r}: names must differ, as in a,b")
   weighted = [
-    credit.chain(alignment.standardised(name), credit.times(f"weight/{name}"))
+    credit.multiply(
+      credit.evidence(f"weight/{name}"), alignment.standardised(name)
+    )
     for name in names
   ]
   weigher = functools.partial(

@@ -2,11 +2,14 @@
 
 from rlx import credit, objective
 from rlx.recipes import recipe
+from rlx.rollout import plan
+from rlx.rollout.plans import foresight
 
 
 def hi_agent(
   *,
   by_state: bool = False,
+  look_ahead: int = 2,
   scale: bool = True,
   clip: objective.Clip = objective.Clip(),
   terms: objective.Terms = objective.Terms(reduction="seq-mean-token-mean"),
@@ -24,6 +27,8 @@ def hi_agent(
   Args:
     by_state: compare rows of one state only, besides; with states that tell the
       sub-goal this is the low level's key (task, step, sub-goal).
+    look_ahead: actions that are sampled for each sub-goal; 0 for a task that
+      says itself what each step is worth and whose it is.
     scale: divide by the standard deviation of the group (with n - 1).
     clip: range of the ratio.
     terms: what stands beside the surrogate, and the reduction.
@@ -49,4 +54,8 @@ def hi_agent(
       "both levels learn in the same update; theirs alternate",
     ),
     evidence=("process", "role", *(["state"] if by_state else [])),
+    plan=foresight.foresight(look_ahead=look_ahead)
+    if look_ahead
+    else plan.sample(),
+    verbs=("sample", "continue_from", "score"),
   )

@@ -22,7 +22,7 @@ def mis_po(
 
       x_t = pi_old(token) / pi_sampler(token)
       kept = x_t in [token_low, token_high]
-             and (product of x over the sequence)^(1/T) in [sequence_low, ..high]
+             and (product of x over the sequence)^(1/T) in [sequence_low, _high]
       loss = -kept A log pi,  A = whiten of gae(1, 1)
 
   A weight on a token that the trainer hardly believes in has a variance that no

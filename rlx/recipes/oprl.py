@@ -81,6 +81,8 @@ def oprl(
       "a step's baseline is over all steps; theirs is baseline='first_step'",
       "a trajectory's DPO score is a sum; their code's is score='mean'",
       "the reward model takes one step a batch, theirs one a mini-batch of 64",
+      "their optional division of step rewards by the largest sum is left out",
+      "the penalty of 0.1 on invalid actions belongs to the environment",
     ),
     evidence=("implicit_reward",),
     providers=(learner,),

@@ -5,11 +5,16 @@ import jax.numpy as jnp
 from rlx import credit, objective
 from rlx.credit import kernels
 from rlx.recipes import recipe
+from rlx.rollout import plan
+from rlx.rollout.plans import replay
 
 
 def rapo(
   *,
   scale: bool = True,
+  replayed: bool = True,
+  success_above: float = 0.5,
+  remembered: int = 256,
   clip: objective.Clip = objective.Clip(),
   terms: objective.Terms = objective.Terms(reduction="seq-mean-token-mean"),
 ) -> recipe.Recipe:
@@ -18,12 +23,15 @@ def rapo(
       A = (G / G_good) standardise(R, by prompt)
 
   So the step does not shrink as more prompts are always, or never, solved. All
-  groups alive give GRPO; none gives 0. The other two parts of the method are
-  `evidence.steering` (rewards of tool use, pruning of solved prompts) and a
-  buffer that shows a remembered success to groups that failed.
+  groups alive give GRPO; none gives 0. In a group that failed, one sample is
+  overwritten with the latest success of its prompt. The third part of the
+  method is `evidence.steering`: rewards of tool use, pruning of solved prompts.
 
   Args:
     scale: divide by the standard deviation of the group.
+    replayed: replay successes in groups that failed.
+    success_above: outcomes above it are successes.
+    remembered: prompts of which a success is kept.
     clip: range of the ratio.
     terms: what stands beside the surrogate, and the reduction.
 
@@ -42,7 +50,15 @@ def rapo(
     min_group=2,
     source="Singh et al. 2025, arXiv:2509.24107",
     confidence="paper",
-    departures=("a prompt counts as solved by outcomes above 0.5",),
+    departures=(
+      "a prompt counts as solved by outcomes above 0.5",
+      "a replayed sample keeps its log-probabilities and its version;"
+      " learner.old_log_probs recomputes them",
+    ),
+    plan=replay.replay(success_above=success_above, capacity=remembered)
+    if replayed
+    else plan.sample(),
+    verbs=("sample", "edit", "buffer", "filter"),
   )
 
 
@@ -54,4 +70,4 @@ def _stand_in(x, steps):
   good = kernels.keyed_max(jnp.abs(x), key) > 0
   groups = jnp.round(share.sum())
   alive = jnp.round(jnp.where(good, share, 0.0).sum())
-  return x * groups / jnp.maximum(alive, 1.0)
+  return x * (groups / jnp.maximum(alive, 1.0))

@@ -2,6 +2,7 @@
 
 from rlx import credit, objective
 from rlx.recipes import recipe
+from rlx.rollout.plans import masked_agents
 
 
 def sharp(
@@ -62,5 +63,6 @@ def sharp(
       "several steps of one agent share one vote and their mean evidence",
     ),
     evidence=("role", "marginal", "tool"),
-    verbs=("sample", "edit", "score"),
+    plan=masked_agents.masked_agents(),
+    verbs=("sample", "edit", "continue_from", "score"),
   )

@@ -2,6 +2,8 @@
 
 from rlx import credit, objective
 from rlx.recipes import recipe
+from rlx.rollout import plan
+from rlx.rollout.plans import hinted
 
 
 def step_gui(
@@ -9,6 +11,7 @@ def step_gui(
   scale: bool = True,
   above: float = 0.5,
   below: float = 0.5,
+  hints: bool = True,
   clip: objective.Clip = objective.Clip(epsilon_high=0.28),
   terms: objective.Terms = objective.Terms(),
 ) -> recipe.Recipe:
@@ -27,6 +30,7 @@ def step_gui(
     above: fraction of the gradient left where the clip would cut a ratio above
       the range.
     below: the same below the range.
+    hints: sample groups that all fail once more, with the task's hint.
     clip: range of the ratio. The upper end is scheduled in the paper.
     terms: what stands beside the surrogate, and the reduction.
 
@@ -51,5 +55,6 @@ def step_gui(
       "clip.epsilon_high is constant; theirs follows a schedule",
       "above, below and epsilon_high are ours: theirs were not recovered",
     ),
-    verbs=("sample", "edit", "score"),
+    plan=hinted.hinted() if hints else plan.sample(),
+    verbs=("sample", "edit", "continue_from", "score"),
   )

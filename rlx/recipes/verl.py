@@ -3,9 +3,6 @@
 import functools
 from typing import Literal
 
-import jax
-import jax.numpy as jnp
-
 from rlx import credit, objective
 from rlx.evidence import effective_rank
 from rlx.recipes import recipe
@@ -44,15 +41,13 @@ def verl(
 
   Source: Huang et al. 2025 (VERL), arXiv:2509.23808. [code]
   """
-  if not kappa > 0:
-    raise ValueError(f"kappa={kappa} is not positive")
   by = "std" if scale else None
   return recipe.Recipe(
     name="verl",
     credit=credit.chain(
       credit.outcome(),
       credit.standardise(by=("prompt",), vote="vote", scale=by),
-      _bonus(kappa, placement == "last"),
+      credit.bonus("exploration", kappa, last=placement == "last"),
     ),
     objective=objective.clipped(clip, terms),
     level="token" if placement == "last" else "turn",
@@ -78,12 +73,3 @@ def verl(
     ),
     verbs=("sample", "score"),
   )
-
-
-def _bonus(kappa: float, last: bool) -> credit.Estimator:
-  def f(x, steps):
-    phi = jax.nn.relu(credit.column(steps, "exploration"))
-    bonus = jnp.minimum(phi, jnp.abs(x) / kappa)
-    return x + jnp.where((steps.continues > 0) & last, 0.0, bonus)
-
-  return credit.stateless(f)

@@ -35,6 +35,21 @@ def opened(place: played.Place, seed: int = 0) -> Any:
   return episode
 
 
+def places(found: played.Played, row: int) -> tuple[played.Place, ...]:
+  """Returns where the turns of a row began.
+
+  Raises:
+    ValueError: it is a completion, which has no turns.
+  """
+  origin = found.origin[row]
+  if isinstance(origin, played.Start):
+    raise ValueError(
+      "this recipe takes turns in the policy's place: it needs a task of "
+      "episodes, and not one of prompts and reward functions"
+    )
+  return origin
+
+
 def act(
   place: played.Place,
   action: str,
@@ -73,8 +88,8 @@ def place_of(
     first: where the row was continued from, if it was.
   """
   begin = edits.starts(found.record, row)[turn]
-  places = [*([first] if first is not None else []), *found.origin[row]]
-  return next((place for place in places if place.length == begin), None)
+  known = [*([first] if first is not None else []), *places(found, row)]
+  return next((place for place in known if place.length == begin), None)
 
 
 def text_of(

@@ -79,7 +79,9 @@ def select(one: Played, rows: np.ndarray) -> Played:
   fields["segment"] = segment.astype(np.int32)
   columns = {name: column[rows] for name, column in log.columns.items()}
   return one._replace(
-    record=record.Record(**fields, version=log.version, columns=columns),
+    record=record.Record(
+      **fields, version=_version(log, rows), columns=columns
+    ),
     success=one.success[rows],
     stop=[one.stop[row] for row in rows],
     parse_errors=one.parse_errors[rows],
@@ -112,14 +114,16 @@ def join(parts: Sequence[Played]) -> Played:
     for part in parts
   ]
   one = Played(
-    record=record.Record(**fields, version=logs[-1].version, columns=columns),
+    record=record.Record(**fields, version=_versions(logs), columns=columns),
     success=np.concatenate([part.success for part in parts]),
     stop=[stop for part in parts for stop in part.stop],
     parse_errors=np.concatenate([part.parse_errors for part in parts]),
     seconds=seconds,
     rewards=parts[-1].rewards,
     origin=tuple(x for part in parts for x in part.origin),
-    whole=None if all(p.whole is None for p in parts) else np.concatenate(whole),
+    whole=None
+    if all(p.whole is None for p in parts)
+    else np.concatenate(whole),
   )
   return select(one, np.arange(len(one.stop)))
 
@@ -128,7 +132,9 @@ def fit(one: Played, length: int) -> Played:
   """Returns the rows cut or padded to `length`, which holds all their tokens."""
   log = one.record
   if log.length.max(initial=0) > length:
-    raise ValueError(f"a row of {log.length.max()} tokens is longer than {length}")
+    raise ValueError(
+      f"a row of {log.length.max()} tokens is longer than {length}"
+    )
   fields = {name: getattr(log, name) for name in record.PER_ROW}
   for name in record.PER_TOKEN:
     old = fields[name][:, :length]
@@ -138,3 +144,18 @@ def fit(one: Played, length: int) -> Played:
   return one._replace(
     record=record.Record(**fields, version=log.version, columns=log.columns)
   )
+
+
+def _version(log: record.Record, rows: np.ndarray) -> int | np.ndarray:
+  own = log.version
+  return own[rows] if isinstance(own, np.ndarray) else own
+
+
+def _versions(logs: Sequence[record.Record]) -> int | np.ndarray:
+  """One version where all logs agree, else one for each row."""
+  own = [log.version for log in logs]
+  if all(isinstance(x, int) and x == own[0] for x in own):
+    return own[0]
+  shape = lambda log: (len(log.tokens), 1)
+  each = [np.broadcast_to(log.version, shape(log)) for log in logs]
+  return np.concatenate(each)

@@ -46,7 +46,7 @@ class Record:
     *,
     length: int,
     turns: int,
-    version: int,
+    version: int | np.ndarray,
     evidence: Sequence[str] = (),
   ) -> "Record":
     """Returns the record of trajectories that have no token yet.

@@ -74,7 +74,12 @@ def test_what_is_no_action_costs_and_leaves_the_state(text):
   shown, _ = episode.reset(seed=0)
   again, reward, terminated, truncated, info = episode.step(text)
   assert (again, reward, terminated, truncated) == (shown, -0.1, False, False)
-  assert info == {"parse_error": True, "state_key": "cell 0"}
+  nothing = dict.fromkeys(TASK.evidence, 0.0)
+  assert info == {
+    "parse_error": True,
+    "state_key": "cell 0",
+    "evidence": nothing,
+  }
 
 
 @pytest.mark.parametrize("text", ["right", " Right ", "RIGHT\n"])
@@ -192,3 +197,41 @@ def test_every_word_is_in_the_vocabulary():
       words.encode(shown)
       if terminated:
         break
+
+
+def test_evidence_is_that_of_the_shortest_way():
+  """On the map S F / H G: right and then down."""
+  lake = ("SF", "HG")
+  task = dataclasses.replace(TASK, size=2, held_out=1)
+  index = next(i for i in range(200) if task.map(i, "train") == lake)
+  episode = task.episode(index, "train")
+  episode.reset(seed=0)
+  told = [
+    episode.step(word)[4]["evidence"]
+    for word in ("left", "up", "nothing", "right", "down")
+  ]
+  assert [x["matched"] for x in told] == [0, 0, 0, 1, 1]
+  assert [x["process"] for x in told] == [0, 0, 0, 1, 1]
+  assert [x["grounded"] for x in told] == [1, 1, 0, 1, 1]
+
+
+def test_an_episode_goes_on_from_a_snapshot_by_a_chance_of_its_own():
+  task = dataclasses.replace(TASK, slippery=True)
+  episode = task.episode(1, "train")
+  assert isinstance(episode, protocol.Restorable)
+  episode.reset(seed=0)
+  shown, *_ = episode.step("right")
+  kept = episode.snapshot()
+
+  def go_on(seed):
+    other = task.episode(1, "train")
+    other.restore(kept, seed)
+    return [other.step("down")[0] for _ in range(4)]
+
+  assert go_on(1) == go_on(1)
+  assert len({tuple(go_on(seed)) for seed in range(8)}) > 1
+  episode.step("down")
+  again = task.episode(1, "train")
+  again.restore(kept, 0)
+  # What was played since has not changed it: an unreadable word shows where.
+  assert again.step("nothing")[0] == shown

@@ -1,6 +1,7 @@
 """What providers are shown in these tests: ragged conversations, and junk."""
 
 import dataclasses
+from collections.abc import Mapping
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,17 +14,20 @@ MODEL = tiny.policy()
 PARAMS = tiny.params(MODEL)
 
 
-def context(tokens: int = 0, **fields: float) -> provider.Context:
+def context(tokens: int = 0, temperature: float = 1.0) -> provider.Context:
   """With so many tokens in a chunk; 0 for all at once."""
-  return provider.Context(MODEL, microbatch_tokens=tokens, **fields)
+  return provider.Context(MODEL, temperature, microbatch_tokens=tokens)
 
 
-def seen(seed: int = 0, **extras: np.ndarray) -> provider.Seen:
+def seen(
+  seed: int = 0, extras: Mapping[str, np.ndarray] | None = None
+) -> provider.Seen:
   """Two prompts of four conversations, one of which was dropped."""
   log = tiny.batch(rows=8, length=24, turns=3, seed=seed)
   log.drop(3)
   table = log.steps()
-  columns = {name: jnp.asarray(x, jnp.float32) for name, x in extras.items()}
+  given = dict(extras or {})
+  columns = {name: jnp.asarray(x, jnp.float32) for name, x in given.items()}
   table = dataclasses.replace(table, extras=table.extras | columns)
   rollout = log.rollout()
   return provider.Seen(PARAMS, rollout, table, rollout.raw_log_probs)

@@ -71,7 +71,7 @@ def made(leaves=""):
 
 def seen():
   extras = {f"objective/{k}": np.repeat(x, 3) for k, x in OBJECTIVES.items()}
-  return shown.seen(**extras)
+  return shown.seen(extras=extras)
 
 
 def test_weights_go_to_objectives_that_help_the_first():

@@ -8,6 +8,9 @@ import pytest
 from rlx.evidence import chunks, effective_rank
 from tests.evidence import shown
 
+ranks_of = jax.jit(effective_rank.prefix_ranks)
+velocity = jax.jit(effective_rank.velocity)
+
 
 def check(got, want):
   np.testing.assert_allclose(got, want, atol=2e-5)
@@ -23,7 +26,7 @@ def test_nothing_has_rank_one():
 
 def test_velocity_and_acceleration_of_the_worked_example():
   ranks = jnp.array([2.0, 3.0, 3.5, 4.5])
-  check(effective_rank.velocity(ranks, jnp.int32(4)), [1.222222, 0.333333])
+  check(velocity(ranks, jnp.int32(4)), [1.222222, 0.333333])
 
 
 @pytest.mark.parametrize(
@@ -31,7 +34,7 @@ def test_velocity_and_acceleration_of_the_worked_example():
 )
 def test_what_is_too_short_has_no_velocity(num, want):
   ranks = jnp.array([2.0, 3.0, 3.5, jnp.nan])
-  check(effective_rank.velocity(ranks, jnp.int32(num)), want)
+  check(velocity(ranks, jnp.int32(num)), want)
 
 
 def test_phi_of_the_worked_example():
@@ -54,7 +57,7 @@ def test_ranks_of_prefixes_are_those_of_a_decomposition(width):
   # A mean far from 0 must not drown what is around it.
   states = 5.0 + rng.normal(size=(9, width))
   lengths = [2, 4, 7, 9]
-  got = jax.jit(effective_rank.prefix_ranks)(
+  got = ranks_of(
     jnp.asarray(states, jnp.float32), jnp.int32(7), jnp.array(lengths)
   )
   want = [rank(states[: min(n, 7)]) for n in lengths]
@@ -62,9 +65,7 @@ def test_ranks_of_prefixes_are_those_of_a_decomposition(width):
 
 
 def test_states_that_are_all_equal_have_rank_one():
-  got = effective_rank.prefix_ranks(
-    jnp.full((6, 4), 2.0), jnp.int32(6), jnp.array([1, 3, 6])
-  )
+  got = ranks_of(jnp.full((6, 4), 2.0), jnp.int32(6), jnp.array([1, 3, 6]))
   check(got, [1.0, 1.0, 1.0])
 
 

@@ -10,30 +10,29 @@ import pytest
 from rlx.evidence import chunks, implicit_reward, second_policy
 from tests.evidence import shown
 
+dpo_loss = jax.jit(
+  implicit_reward.dpo_loss, static_argnames=("most", "score", "threshold")
+)
 LOG_RATIOS = jnp.array([2.0, 1, 3, -1, -2, 1, 0, 2, 1, -1, -2])
 WINS = [2, 0, 1, 0, 1, 1, 0, 2]  # Trajectory 3 was dropped.
 
 
 @pytest.mark.parametrize("score, want", [("sum", 0.513316), ("mean", 0.621035)])
 def test_dpo_of_the_worked_example(score, want):
-  loss, found = implicit_reward.dpo_loss(
-    0.05 * LOG_RATIOS, shown.STEPS, most=4, score=score
-  )
+  loss, found = dpo_loss(0.05 * LOG_RATIOS, shown.STEPS, most=4, score=score)
   np.testing.assert_allclose(loss, want, atol=2e-5)
   assert found["implicit_reward/loss"].count == 4  # Pairs.
 
 
 def test_a_success_is_an_outcome_above_the_threshold():
-  _, found = implicit_reward.dpo_loss(
-    LOG_RATIOS, shown.STEPS, most=4, threshold=1.0
-  )
+  _, found = dpo_loss(LOG_RATIOS, shown.STEPS, most=4, threshold=1.0)
   assert found["implicit_reward/loss"].count == 0
 
 
 def test_without_a_pair_there_is_no_loss_and_no_gradient():
   steps = shown.outcomes(shown.seen(), np.ones(8)).steps
-  loss = lambda x: implicit_reward.dpo_loss(x, steps, most=8)[0]
-  value, grad = jax.value_and_grad(loss)(jnp.ones(24))
+  loss = lambda x: dpo_loss(x, steps, most=8)[0]
+  value, grad = jax.jit(jax.value_and_grad(loss))(jnp.ones(24))
   assert value == 0
   assert not grad.any()
 
@@ -41,7 +40,7 @@ def test_without_a_pair_there_is_no_loss_and_no_gradient():
 def test_only_trajectories_of_one_prompt_are_compared():
   # All of the first prompt succeed and all of the second fail.
   steps = shown.outcomes(shown.seen(), [1, 1, 1, 1, 0, 0, 0, 0]).steps
-  assert implicit_reward.dpo_loss(jnp.ones(24), steps, most=8)[0] == 0
+  assert dpo_loss(jnp.ones(24), steps, most=8)[0] == 0
 
 
 def direct(params, seen, beta):
@@ -53,7 +52,7 @@ def direct(params, seen, beta):
   new = jnp.take_along_axis(logits, tokens, axis=-1)[..., 0]
   gap = jnp.pad(new, ((0, 0), (1, 0))) - seen.old_log_probs
   sums = implicit_reward.step_sums(gap, rollout.mask, rollout, seen.steps)
-  return implicit_reward.dpo_loss(beta * sums, seen.steps, most=8)[0]
+  return dpo_loss(beta * sums, seen.steps, most=8)[0]
 
 
 @functools.cache
@@ -67,7 +66,7 @@ def made(learning_rate=1e-2, tokens=0):
 
 def test_the_gradient_in_two_passes_is_that_of_the_loss():
   seen = shown.outcomes(shown.seen(), WINS)
-  want = jax.grad(direct)(shown.PARAMS, seen, 0.5)
+  want = jax.jit(jax.grad(direct))(shown.PARAMS, seen, 0.5)
   each, update = made(tokens=50)
   state = each.init(jax.random.key(0), shown.PARAMS)
   new, _, found = update(state, seen)
@@ -83,7 +82,9 @@ def test_rewards_start_at_zero_and_come_after_the_update():
   seen = shown.outcomes(shown.seen(), WINS)
   mask = chunks.chosen(seen.rollout, seen.steps)
   context = shown.context(temperature=0.7)
-  old = second_policy.log_probs(context, shown.PARAMS, seen.rollout, mask)
+  old = jax.jit(functools.partial(second_policy.log_probs, context))(
+    shown.PARAMS, seen.rollout, mask
+  )
   seen = seen._replace(old_log_probs=old)
   each, update = made()
   state = each.init(jax.random.key(0), shown.PARAMS)
@@ -110,7 +111,7 @@ def test_it_learns_to_rank_success_above_failure():
   seen = shown.outcomes(shown.seen(), WINS)
   each, update = made()
   state = each.init(jax.random.key(0), shown.PARAMS)
-  right = []
+  right, columns = [], {}
   for _ in range(60):
     state, columns, found = update(state, seen)
     right.append(float(found["implicit_reward/accuracy"].compute()))

@@ -10,17 +10,19 @@ from rlx import credit
 from rlx.evidence import chunks, critic, linear, progress
 from tests.evidence import shown
 
+after, loss_of = jax.jit(critic.after), jax.jit(progress.loss)
+
 
 def test_the_loss_of_the_worked_example():
   steps = credit.step_table(trajectory=[0, 0, 0], reward=[0, 0, 1])
-  loss = progress.loss(jnp.array([0.1, 0.5, 0.3]), steps).compute()
+  loss = loss_of(jnp.array([0.1, 0.5, 0.3]), steps).compute()
   np.testing.assert_allclose(loss, 0.01, atol=2e-5)
 
 
 def test_the_loss_has_one_vote_for_each_trajectory():
   # The sums are 0.3, -0.1 and so on: (1 - .3)^2, .1^2, ...
   c = 0.1 * jnp.array([1.0, 1, 1, 0, -1, 1, 1, 1, 1, 2, 2])
-  loss = progress.loss(c, shown.STEPS)
+  loss = loss_of(c, shown.STEPS)
   want = ((1 - 0.3) ** 2 + 0.1**2 + (1 - 0.4) ** 2 + 0.4**2) / 4
   np.testing.assert_allclose(loss.compute(), want, atol=1e-6)
   np.testing.assert_allclose(loss.count, 4, rtol=1e-6)
@@ -64,7 +66,7 @@ def regressor(frozen_after=None):
 def test_contributions_come_to_sum_to_the_outcome():
   seen = shown.seen()
   state, update = regressor()
-  losses = []
+  losses, columns = [], {}
   for _ in range(10):
     state, columns, found = update(state, seen)
     losses.append(float(found["progress/loss"].compute()))
@@ -93,6 +95,7 @@ def test_the_critic_scores_before_it_learns():
   state = each.init(jax.random.key(0), shown.PARAMS)
   state, columns, first = update(state, seen)
   assert not columns["value_before"].any()
+  found = first
   for _ in range(10):
     state, columns, found = update(state, seen)
   assert found["critic/loss"].compute() < 0.9 * first["critic/loss"].compute()
@@ -100,7 +103,7 @@ def test_the_critic_scores_before_it_learns():
 
 def test_the_value_after_a_step_is_that_before_the_next():
   value = jnp.arange(11.0)
-  got = critic.after(value, shown.STEPS)
+  got = after(value, shown.STEPS)
   assert got.tolist() == [1, 2, 1, 4, 0, 6, 7, 8, 1, 10, 0]
 
 
@@ -108,4 +111,4 @@ def test_values_pass_over_padding():
   steps = credit.step_table(
     trajectory=[0, 0, 0], reward=[0, 0, 1], weight=[1, 0, 1]
   )
-  assert critic.after(jnp.array([5.0, 6, 7]), steps).tolist() == [7, 0, 1]
+  assert after(jnp.array([5.0, 6, 7]), steps).tolist() == [7, 0, 1]

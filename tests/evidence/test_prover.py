@@ -1,5 +1,7 @@
 """The prover learns what succeeded."""
 
+import functools
+
 import jax
 import numpy as np
 
@@ -17,7 +19,7 @@ def start():
 def test_success_becomes_likely_and_the_policy_stays():
   seen = shown.outcomes(shown.seen(), WINS)
   first, update = start()
-  state, nll = first, []
+  state, nll, columns = first, [], {}
   for _ in range(30):
     state, columns, found = update(state, seen)
     nll.append(float(found["prover/nll"].compute()))
@@ -25,9 +27,8 @@ def test_success_becomes_likely_and_the_policy_stays():
   jax.tree.map(np.testing.assert_array_equal, first["params"], seen.params)
   # The column is the mean over a step's tokens, after the update.
   mask = chunks.chosen(seen.rollout, seen.steps)
-  new = second_policy.log_probs(
-    shown.context(), state["params"], seen.rollout, mask
-  )
+  score = functools.partial(second_policy.log_probs, shown.context())
+  new = jax.jit(score)(state["params"], seen.rollout, mask)
   sums = implicit_reward.step_sums(new, mask, seen.rollout, seen.steps)
   count = np.bincount(np.asarray(seen.rollout.segment)[mask], minlength=24)
   want = np.asarray(sums) / np.maximum(count, 1)

@@ -40,7 +40,7 @@ EXTRAS = {
 
 
 def seen(seed=0):
-  return shown.seen(seed, **EXTRAS)
+  return shown.seen(seed, EXTRAS)
 
 
 @functools.cache

@@ -26,6 +26,9 @@ LIVE = np.array([1, 1, 1, 1, 1, 1, 0, 0, 0], bool)
 
 # Evidence that is equal wherever the rewards are.
 SCORES = ("process", "consistency", "marginal", "tool")
+LEARNT = ("implicit_reward", "progress", "exploration")
+OBJECTIVES = ("objective/main", "objective/auxiliary")
+FOUND = ("information_gain", "redundancy", "sub_answer_gain")
 
 
 def steps(live=LIVE) -> batch.Steps:
@@ -41,7 +44,16 @@ def steps(live=LIVE) -> batch.Steps:
     extras={
       "length": np.repeat(MASK.sum(1), 2),
       "reference_reward/0": np.full(2 * ROWS, 0.5),
-      **dict.fromkeys(SCORES, np.repeat(REWARD, 2)),
+      **dict.fromkeys(SCORES + LEARNT + OBJECTIVES, np.repeat(REWARD, 2)),
+      "weight/main": np.full(2 * ROWS, 0.7),
+      "weight/auxiliary": np.full(2 * ROWS, 0.3),
+      "grounded": np.arange(2 * ROWS) % 2,
+      # Of what is continued from the middle.
+      "value_before": np.tile([0.4, 0.7], ROWS),
+      "value_after": np.stack([np.full(ROWS, 0.7), REWARD], 1).reshape(-1),
+      "tokens": np.tile([2, 1], ROWS),
+      **dict.fromkeys(FOUND, np.arange(2 * ROWS) % 2),
+      "matched": np.ones(2 * ROWS),
     },
   )
 
@@ -78,7 +90,8 @@ def assign(made, state, steps, junk=0.0):
   assert advantages.shape == table.weight.shape
   targets = jnp.zeros_like(advantages)
   if made.value_targets is not None:
-    targets, _ = credit.advantages(made.value_targets, (), table)
+    own = made.value_targets
+    targets, _ = credit.advantages(own, own.init(), table)
   return spread(advantages), spread(targets), state
 
 

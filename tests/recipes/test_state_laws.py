@@ -11,7 +11,6 @@ import hypothesis.strategies as st
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from rlx import batch, credit, recipes
 from rlx.credit import history, random_groups
@@ -47,26 +46,17 @@ WHOLE = credit.add(
   ),
 )
 STEP = credit.standardise(by=("prompt", "state"), ddof=0.0)
-MERGE = credit.merge(by=("prompt", "state", "action", "next_state"))
 METHODS = {
   "grpo": recipes.grpo().credit,
-  "centred": recipes.grpo(scale=False).credit,
-  "rloo": recipes.rloo().credit,
-  "gigpo": recipes.gigpo().credit,
-  "gigpo, 0": recipes.gigpo(step_weight=0.0).credit,
   "salt": recipes.salt().credit,
-  "salt, loo": recipes.salt(center="loo", scale=False).credit,
   "salt, history": recipes.salt(history=2).credit,
-  "merged": credit.chain(recipes.grpo().credit, MERGE),
   "hgpo": recipes.hgpo().credit,
   "hgpo, 0": recipes.hgpo(history=0).credit,
   "step": credit.chain(credit.returns(0.95), STEP),
   "graft": recipes.graft().credit,
-  "residual": credit.chain(credit.outcome(), credit.graph_gae(0.9, 0.0, 400)),
   "values": credit.chain(credit.outcome(), credit.graph_values(0.9, 400)),
   "rtmc": recipes.rtmc().credit,
   "srgpo, all": recipes.srgpo(group_rows=-1).credit,
-  "srgpo, 0": recipes.srgpo(step_weight=0.0).credit,
   "whole": WHOLE,
   "step_grpo": recipes.step_grpo().credit,
   "self_grpo": recipes.self_grpo().credit,
@@ -78,19 +68,22 @@ METHODS = {
   "sharp, 0": recipes.sharp(marginal_weight=0.0, tool_weight=0.0).credit,
   "dr_mas": recipes.dr_mas().credit,
   "hi_agent": recipes.hi_agent().credit,
-  "hi_agent, state": recipes.hi_agent(by_state=True).credit,
-  "step_gui": recipes.step_gui().credit,
 }
 
 
-def assign(table):
+# One of each kind of link, for what takes another compilation.
+KINDS = ("salt, history", "hgpo", "graft", "srgpo, all")
+
+
+def assign(table, names=tuple(METHODS)):
+  links = {name: METHODS[name] for name in names}
   return {
     name: credit.advantages(link, link.init(), table)[0]
-    for name, link in METHODS.items()
+    for name, link in links.items()
   }
 
 
-assigned = jax.jit(assign)
+assigned = jax.jit(assign, static_argnames="names")
 
 
 def check(got, want, atol=2e-5, name=""):
@@ -109,13 +102,9 @@ def test_what_a_method_is_with_its_own_part_taken_out(seed):
   check_same(
     got,
     got,
-    ("gigpo, 0", "grpo"),
-    ("srgpo, 0", "grpo"),
     ("self_grpo, 0", "grpo"),
-    ("step_gui", "grpo"),
     ("sharp, 0", "dr_mas"),
     ("srgpo, all", "whole"),
-    ("salt", "merged"),
   )
   check(got["hgpo, 0"], got["step"], 1e-4)
   np.testing.assert_array_equal(got["par, 0"], 0)
@@ -132,13 +121,11 @@ def test_what_a_method_is_where_no_row_has_a_peer(seed):
   check_same(
     got,
     got,
-    ("gigpo", "grpo"),
     ("salt", "grpo"),
     ("salt, history", "grpo"),
-    ("salt, loo", "rloo"),
     ("dr_mas", "grpo"),
   )
-  for name in ("hgpo", "graft", "rtmc", "hi_agent, state"):
+  for name in ("hgpo", "graft", "rtmc"):
     check(got[name], 0, name=name)
 
 
@@ -162,12 +149,11 @@ def test_sums_over_groups_are_zero(seed):
   role = np.asarray(table.role)
   for p in np.unique(prompt):
     rows = live & (prompt == p)
-    check(np.sum(np.asarray(table.vote * got["centred"])[rows]), 0)
     # Averaging over transitions moves credit, and makes none.
     moved = np.asarray(got["salt"])[rows].sum()
     check(moved, np.asarray(got["grpo"])[rows].sum(), 1e-4)
     for s in range(3):
-      for name in ("rtmc", "residual"):
+      for name in ("rtmc", "graft"):
         check(np.asarray(got[name])[rows & (state == s)].sum(), 0, 1e-4, name)
   votes = np.asarray(credit.share("trajectory", "role")(table))
   for r in range(2):
@@ -272,7 +258,7 @@ partition = jax.jit(random_groups.partition, static_argnames="size")
 def test_random_groups_are_full_and_padding_takes_no_place(seed, size):
   rng = np.random.default_rng(seed)
   scope, live = rng.integers(0, 3, SIZE), rng.random(SIZE) < 0.7
-  draw = rng.integers(0, 2**32, SIZE, dtype=np.uint32)
+  draw = rng.permutation(SIZE).astype(np.uint32)
   key = np.asarray(
     partition(
       jnp.asarray(draw), jnp.asarray(scope, jnp.int32), jnp.asarray(live), size
@@ -295,15 +281,15 @@ def test_random_groups_are_full_and_padding_takes_no_place(seed, size):
 def test_all_hold_under_vmap():
   tables = [ragged(seed) for seed in range(3)]
   stacked = jax.tree.map(lambda *x: jnp.stack(x), *tables)
-  got = jax.jit(jax.vmap(assign))(stacked)
+  got = jax.jit(jax.vmap(lambda t: assign(t, KINDS)))(stacked)
   for at, table in enumerate(tables):
-    for name, want in assigned(table).items():
-      check(got[name][at], want, 1e-4, name)
+    want = assigned(table)
+    for name in KINDS:
+      check(got[name][at], want[name], 1e-4, name)
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_all_work_in_float64_and_agree_with_float32(seed):
-  table = ragged(seed)
+def test_all_work_in_float64_and_agree_with_float32():
+  table = ragged(0)
   want = assigned(table)
   with jax.enable_x64(True):
     wide = jax.tree.map(
@@ -314,7 +300,7 @@ def test_all_work_in_float64_and_agree_with_float32(seed):
       ),
       table,
     )
-    got = assigned(wide)
+    got = assigned(wide, KINDS)
     for name, x in got.items():
       assert x.dtype == jnp.float64, name
   for name, x in got.items():

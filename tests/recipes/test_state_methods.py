@@ -108,16 +108,14 @@ def test_a_drawn_order_makes_the_groups_of_the_example():
   order = np.array([0, 3, 5, 9, 1, 4, 7, 10, 2, 6, 8])
   draw = np.zeros(11, np.uint32)
   draw[order] = np.arange(11)
-  got = random_groups.partition(
-    jnp.asarray(draw), jnp.zeros(11, jnp.int32), jnp.ones(11, bool), 4
-  )
+  got = random_groups.partition(jnp.asarray(draw), None, jnp.ones(11, bool), 4)
   np.testing.assert_array_equal(got, STEPS.tree)
 
 
-def steps_of(rewards, **columns):
+def steps_of(rewards, extras=None):
   """One step of as many trajectories, all of one prompt."""
   return credit.step_table(
-    trajectory=range(len(rewards)), reward=rewards, **columns
+    trajectory=range(len(rewards)), reward=rewards, extras=extras
   )
 
 
@@ -254,12 +252,11 @@ def test_states_are_never_shared_between_prompts():
 
 def test_a_salt_with_history_merges_less():
   # The same transition, after different ones.
-  columns = {"state": [0, 1, 2, 1], "action": [0, 0, 0, 0]}
   table = credit.step_table(
     trajectory=[0, 0, 1, 1],
     reward=[0, 1, 0, 0],
+    state=[0, 1, 2, 1],
     next_state=[1, 9, 1, 9],
-    **columns,
   )
   made = [recipes.salt(scale=False), recipes.salt(scale=False, history=1)]
   merged, split = update(made, table)

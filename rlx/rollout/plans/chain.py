@@ -21,7 +21,7 @@ class Judge(NamedTuple):
     prompt: estimate the value of the prompt too. Without, the first step is
       given the value before it that it had after, unless it begins with a cut.
     suffix: text that is put behind the prefix of a completion before it goes
-      on, such as one that forces an answer.
+      on, such as one that forces an answer. Episodes go on without.
   """
 
   continuations: int
@@ -226,7 +226,8 @@ def append(
 
 
 def _suffix(do: rollout_verbs.Verbs, judge: Judge) -> list[int]:
-  return do.tokenizer.encode(judge.suffix) if judge.suffix else []
+  single = do.shape.turns == 1
+  return do.tokenizer.encode(judge.suffix) if single and judge.suffix else []
 
 
 def _columns(log, cuts, values, based) -> dict[str, np.ndarray]:

@@ -84,7 +84,7 @@ def _first_bad(found, row, tokenizer, alpha, beta) -> int | None:
   """The turn from which a row is redone; None where nothing is erased."""
   log = found.record
   column = {name: x[row] for name, x in log.columns.items()}
-  episode = acting.opened(found.origin[row][0])
+  episode = acting.opened(acting.places(found, row)[0])
   step, begun = -1, 0
   for turn in range(int(log.turns[row])):
     phase = episode.phase(acting.text_of(log, row, turn, tokenizer))

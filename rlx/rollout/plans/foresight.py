@@ -37,7 +37,7 @@ def foresight(
   actions, and not a tree. A sub-goal (role 0, index 0) is paid the three
   weights' sum, `evidence.foresight`; an action (role 1, index 1) is paid what
   the environment says, and its state is the sub-goal it was given. Each is a
-  trajectory of one step.
+  trajectory of one step, and "process" is what it was paid.
 
   Args:
     look_ahead: actions for a sub-goal; of one alone a group cannot be made.
@@ -57,10 +57,7 @@ def foresight(
     rows = shape.rows * (1 + look_ahead)
     return plan.Size(rows, shape.length, 1)
 
-  def score(
-    found: played.Played, row: int, place, goal: str, executed
-  ) -> float:
-    del found, row
+  def score(place: played.Place, goal: str, executed: list[float]) -> float:
     well_formed, judged = acting.opened(place).assess(goal)
     return scores.foresight(
       well_formed,
@@ -89,14 +86,14 @@ def foresight(
     goals = goals._replace(record=edits.copy(goals.record))
     for row in np.flatnonzero(goals.record.turns > 0).tolist():
       goal = acting.text_of(goals.record, row, 0, do.tokenizer)
-      place = begun.origin[row // group][0]
+      place = acting.places(begun, row // group)[0]
       goals.record.reward[row, 0] = score(place, goal, paid[row])
     return _assemble([goals, *parts[1:]], at), memory
 
   return plan.Plan(
     collect,
     size,
-    columns=("role", "index", "state"),
+    columns=("role", "index", "state", "process"),
     needs=("sample", "continue_from", "score"),
     asks=(Foreseen,),
   )
@@ -123,6 +120,7 @@ def _assemble(parts: list[played.Played], at: np.ndarray) -> played.Played:
   role = np.where(is_goal, 0, 1)[:, None]
   state = np.where(is_goal, log.state[:, 0], given)[:, None]
   columns = {"role": role, "index": role.copy(), "state": state}
+  columns["process"] = log.reward.copy()
   return whole._replace(
     record=dataclasses.replace(log, columns=log.columns | columns),
     whole=is_goal,

@@ -144,34 +144,51 @@ def columns(
 ) -> tuple[str, ...]:
   """Returns the evidence that the recipe leaves to the task.
 
+  A field of `Steps` is left to it only where the task says that it fills it, as
+  "role" of several agents.
+
   Raises:
-    ValueError: the task does not fill it, or its episodes cannot be continued
-      where the recipe does so.
+    ValueError: the task does not fill it, or its episodes lack what the
+      recipe's plan does with them.
   """
-  known = {f.name for f in dataclasses.fields(batch.Steps)}
-  known |= {"length", *recipe.plan.columns}
+  known = {"length", *recipe.plan.columns}
   for make in recipe.providers:
     known |= {*make(provider.Context(model)).columns}
-  asked = tuple(x for x in recipe.evidence if x not in known)
-  if isinstance(task, prompts.PromptTask):
-    return asked  # Reward functions say what they fill when they are called.
+  fields = {f.name for f in dataclasses.fields(batch.Steps)}
   filled = tuple(getattr(task, "evidence", ()))
-  missing = [name for name in asked if name not in filled]
+  asked = tuple(
+    name
+    for name in recipe.evidence
+    if name not in known and (name not in fields or name in filled)
+  )
+  if not isinstance(task, prompts.PromptTask):
+    _check_episodes(task, recipe, asked, filled)
+  # Reward functions say what they fill when they are called.
+  return asked
+
+
+def _check_episodes(task, recipe, asked, filled) -> None:
   name = type(task).__name__
+  missing = [x for x in asked if x not in filled]
   if missing:
     raise ValueError(
       f"recipe {recipe.name} reads {', '.join(map(repr, missing))} of each step,"
       f" which the task {name} does not fill; it fills "
       f"{', '.join(map(repr, filled)) or 'nothing'}"
     )
-  if "continue_from" in recipe.plan.needs and not isinstance(
-    task.episode(0, "train"), protocol.Restorable
-  ):
-    raise ValueError(
-      f"recipe {recipe.name} continues episodes from the middle, and those of "
-      f"{name} have no snapshot() and restore()"
-    )
-  return asked
+  wanted = list(recipe.plan.asks)
+  if "continue_from" in recipe.plan.needs:
+    wanted.append(protocol.Restorable)
+  if not wanted:
+    return
+  episode = task.episode(0, "train")
+  for protocol_ in wanted:
+    if not isinstance(episode, protocol_):
+      methods = [f"{x}()" for x in vars(protocol_) if not x.startswith("_")]
+      raise ValueError(
+        f"recipe {recipe.name} needs episodes that have {', '.join(methods)}, "
+        f"and those of {name} have not"
+      )
 
 
 def _prompts(config, tokenizer, columns) -> _Source:

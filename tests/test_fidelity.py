@@ -113,7 +113,7 @@ def judged(place, make, group, extra=None) -> dict[str, float]:
   found = measure.measure(
     rows, place.truth.policy, place.truth.gradient, np.random.default_rng(0)
   )
-  return {k: v[0] for k, v in found.items()}
+  return {k: v.value for k, v in found.items()}
 
 
 def test_sampled_outcomes_and_lengths_agree_with_the_exact_ones(lake):
@@ -156,6 +156,27 @@ def test_noise_says_nothing(lake):
     assert found[name] == pytest.approx(0.0, abs=0.12)
   assert found["sign"] == pytest.approx(0.5, abs=0.05)
   assert found["variance"] == pytest.approx(1.0, abs=0.1)
+
+
+def test_what_is_wrong_on_average_is_bias_and_what_is_drawn_is_variance(lake):
+  made = study.exact_credit()
+  rows = lake.judge(made, tables.assign(made), arena.Cell(16, None)).rows
+  rng = np.random.default_rng(0)
+  spread = rows.exact[rows.live].std()
+  wrong = spread * np.where(rows.place % 2, 1.0, -1.0)
+  noise = spread * rng.normal(size=rows.exact.shape)
+  for error, name, other in [
+    (wrong, "bias", "variance"),
+    (noise, "variance", "bias"),
+  ]:
+    found = measure.measure(
+      rows._replace(credit=rows.exact + error),
+      lake.truth.policy,
+      lake.truth.gradient,
+      rng,
+    )
+    assert found[name].value == pytest.approx(0.5, abs=0.1)
+    assert found[other].value == pytest.approx(0.0, abs=0.05)
 
 
 def test_the_shares_of_the_mean_square_add_up(lake):
@@ -254,11 +275,12 @@ def test_a_study_is_reproducible_and_a_stranger_gets_one_line():
   assert not any(r["recipe"] == "odd" for r in once["records"])
 
 
-def test_the_command_prints_what_it_says(capsys):
+def test_the_command_prints_what_it_says(capsys, monkeypatch):
+  monkeypatch.setenv("RLX_COMPILATION_CACHE", "off")
   args = ["--quick", "--json", "--recipe", "grpo", "--recipe", "dapo"]
   assert credit_fidelity.main(args) == 0
   found = json.loads(capsys.readouterr().out)
-  assert found["formulas"].keys() == measure.FORMULAS.keys()
+  assert found["formulas"].keys() == {*measure.FORMULAS, "gain"}
   assert {"seed", "versions", "seconds", "size", "worlds"} <= found.keys()
   names = [x["name"] for x in found["recipes"]]
   assert names[-2:] == ["grpo", "dapo"]
@@ -267,6 +289,8 @@ def test_the_command_prints_what_it_says(capsys):
     assert record["metrics"].keys() == measure.FORMULAS.keys()
     for metric in record["metrics"].values():
       assert metric["low"] <= metric["high"]
+    if record["recipe"] == "dapo":
+      assert record["gain"] == {"value": 0.0, "low": 0.0, "high": 0.0}
   credit_fidelity.show(found)
   assert "the same credit as grpo: dapo" in capsys.readouterr().out
 

@@ -20,6 +20,8 @@ success from 0.2 to 0.6). Nothing is trained.
   r2, bias, variance
             shares of the credit's mean square: what follows the truth, what is
             wrong on average, what is noise; they add up to 1
+  over grpo the difference of cosines at the same group size; bold where its
+            interval leaves out 0
   steps     turns played for a prompt, continuations and trees included
 
 All of it as functions of the group size, and of the number of continuations at
@@ -129,6 +131,7 @@ def chosen(names: list[str], quick: bool) -> list[Any]:
 
 
 _SHOWN = ("rank", "sign", "r2", "bias", "variance")
+_HEADS = {"variance": "var."}
 
 
 def show(found: dict[str, Any]) -> None:
@@ -144,10 +147,11 @@ def show(found: dict[str, Any]) -> None:
   for world in found["worlds"]:
     rows = _rows(found, world["name"], groups, at, extra)
     head = [f"cos {g}" for g in groups]
+    head.insert(groups.index(at) + 1, "over grpo")
     out.table(
       f"{world['name']}: success {min(world['success']):.2f} to "
       f"{max(world['success']):.2f}; cosine by group size, the rest at {at}",
-      ["recipe", "steps", *head, *_SHOWN],
+      ["recipe", "steps", *head, *(_HEADS.get(x, x) for x in _SHOWN)],
       rows,
     )
   _show_extras(out, found)
@@ -170,12 +174,26 @@ def _rows(found, world, groups, at, extra) -> list[list[str]]:
     here = cosine[at]
     row = [entry["name"] + "*" * bool(entry["simulated"])]
     row += [f"{record['steps']:.0f}"]
-    row += [f"{cosine[g]['value']:.2f}" for g in groups if g < at]
-    row += [f"{here['value']:.2f} ({here['low']:.2f}, {here['high']:.2f})"]
-    row += [f"{cosine[g]['value']:.2f}" for g in groups if g > at]
-    row += [f"{record['metrics'][name]['value']:.2f}" for name in _SHOWN]
+    row += [_number(cosine[g]["value"]) for g in groups if g < at]
+    row += [_number(here["value"]), _difference(record["gain"])]
+    row += [_number(cosine[g]["value"]) for g in groups if g > at]
+    row += [_number(record["metrics"][name]["value"]) for name in _SHOWN]
     rows.append((-here["value"], row))
   return [row for _, row in sorted(rows)]
+
+
+def _number(x: float) -> str:
+  """Two places without the 0 in front, which a wide table has no room for."""
+  return f"{x:.2f}".replace("0.", ".", 1)
+
+
+def _difference(gain: dict[str, float] | None) -> str:
+  """A difference with its interval; bold where that leaves out 0."""
+  if gain is None:
+    return ""
+  value, low, high = (_number(gain[k]) for k in ("value", "low", "high"))
+  text = f"{value} ({low}, {high})"
+  return f"[bold]{text}[/]" if gain["low"] * gain["high"] > 0 else text
 
 
 def _show_extras(out, found) -> None:

@@ -37,7 +37,7 @@ def alignment(
     objectives: names of the extras "objective/NAME"; the first is the main one.
     learning_rate: of the mirror step.
     floor: least weight, before the weights are made to sum to 1.
-    leaves: only parameters whose path ("decoder/head", say) starts with this.
+    leaves: only parameters whose path ("head", say) starts with this.
 
   Raises:
     ValueError: there is no objective; or, from `init`, no parameter's path

@@ -65,7 +65,7 @@ def draw(found: dict[str, Any], path: pathlib.Path) -> None:
     left, right = figure.subfigures(1, 2, width_ratios=(1.75, 1.0))
     _multiples(left, found)
     _ranking(right, found, rows)
-    figure.savefig(path, dpi=110, metadata=_METADATA.get(path.suffix))
+    figure.savefig(path, dpi=96, metadata=_METADATA.get(path.suffix))
     plots.close(figure)
 
 

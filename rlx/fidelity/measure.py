@@ -24,7 +24,8 @@ FORMULAS = {
   "r2": "(sum A_hat A)^2 / (sum A_hat^2 sum A^2) = c^2 sum A^2 / sum A_hat^2,"
   " c = sum A_hat A / sum A^2",
   "bias": "E[(E[A_hat | x] - c A)^2] / E[A_hat^2], x = (prompt, turn, state,"
-  " action): the error that stays however many batches are averaged",
+  " action): the error that stays however many batches are averaged. It is that"
+  " of the credit: what depends on the state alone does not bias the gradient",
   "variance": "E[Var(A_hat | x)] / E[A_hat^2]; r2 + bias + variance = 1",
   "offset": "mean(A_hat - c A) / sqrt(mean A_hat^2): what every step gets",
 }
@@ -50,31 +51,41 @@ class Rows(NamedTuple):
   place: Int[np.ndarray, "B P R"]
 
 
+class Found(NamedTuple):
+  """A metric, and what it is on data that was drawn again from the same."""
+
+  value: float
+  draws: Float[np.ndarray, " D"]
+
+  def minus(self, other: "Found") -> "Found":
+    """The difference, paired where both were drawn with one seed."""
+    return Found(self.value - other.value, self.draws - other.draws)
+
+  def summary(self) -> dict[str, float]:
+    """The value with its 95% interval, as JSON values."""
+    low, high = np.percentile(self.draws, INTERVAL)
+    return {"value": self.value, "low": float(low), "high": float(high)}
+
+
 def measure(
   rows: Rows,
   policy: Float[np.ndarray, "P N A"],
   gradient: Float[np.ndarray, "P N A"],
   rng: np.random.Generator,
-) -> dict[str, tuple[float, float, float]]:
-  """Each metric of `FORMULAS`: its value and the ends of its 95% interval.
+) -> dict[str, Found]:
+  """Each metric of `FORMULAS`, with a bootstrap.
 
-  A metric is computed for each batch from sums over all its prompts, and its
-  value is the mean over batches. A dead batch, with credit 0 everywhere, has
-  rank and cosine 0 and sign 1/2. `r2`, `bias`, `variance` and `offset` are
-  computed once, over all batches together. The bootstrap draws batches and
-  prompts again, both with replacement, and takes percentiles.
+  `rank`, `sign` and `cosine` are computed for each batch from sums over all its
+  prompts, and averaged over batches; a batch whose credit is 0 everywhere has
+  rank and cosine 0 and sign 1/2. The bootstrap draws batches and prompts again.
+  The others are computed once from all batches; it draws prompts again.
   """
   sums = _sums(rows, policy, gradient)
   num_batches, num_prompts = rows.live.shape[:2]
   once = _metrics(sums, np.ones((1, num_batches)), np.ones((1, num_prompts)))
-  found = {k: v[0] for k, v in once.items()}
   draws = lambda n: rng.multinomial(n, np.full(n, 1 / n), RESAMPLES)
   again = _metrics(sums, draws(num_batches), draws(num_prompts))
-  out = {}
-  for name in METRICS:
-    low, high = np.percentile(again[name], INTERVAL)
-    out[name] = (float(found[name]), float(low), float(high))
-  return out
+  return {k: Found(float(once[k][0]), again[k]) for k in METRICS}
 
 
 def _metrics(

@@ -1,7 +1,9 @@
 """The whole study: every recipe, on every set of worlds, at every budget."""
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from rlx import objective
 from rlx.credit import links
@@ -21,6 +23,12 @@ FAMILIES = {
   "control": "controls",
 }
 EXACT, NOISE, EXACT_TREE = "(exact)", "(noise)", "(exact tree)"
+
+# Outcomes alone, which most recipes set out to improve.
+REFERENCE = "grpo"
+GAIN = (
+  f"cosine less that of {REFERENCE} at the same group size, on the same draws"
+)
 
 Make = Callable[[], recipes.Recipe]
 
@@ -87,87 +95,97 @@ def run(
   sets = [make(size.num_prompts) for make in worlds.ALL]
   turns = max(world.horizon for world in sets)
   arenas = [arena.Arena(world, size, seed, turns) for world in sets]
-  listed, records, seen = [], [], {}
+  listed, measured, seen = [], {}, {}
   everything = [*CONTROLS, *makes]
   for done, make in enumerate(everything):
     made = make()
     progress(done, made.name)
-    entry, found = _measure(made, arenas, size, seen)
+    entry, found = _measure(made, arenas, size, seen, seed)
     listed.append(entry)
-    records += found
+    measured |= found
   progress(len(everything), "")
   return {
     "seed": seed,
     "size": size._asdict(),
     "worlds": [_describe(one) for one in arenas],
-    "formulas": measure.FORMULAS,
+    "formulas": measure.FORMULAS | {"gain": GAIN},
     "families": FAMILIES,
     "recipes": listed,
-    "records": records,
+    "records": [_record(key, measured) for key in measured],
   }
 
 
-def _measure(made, arenas, size, seen) -> tuple[dict[str, Any], list[dict]]:
-  """A recipe's entry and its records."""
-  read = made.evidence
+class _Key(NamedTuple):
+  recipe: str
+  world: str
+  group: int
+  extra: int | None
+
+
+class _Measured(NamedTuple):
+  samples: float
+  steps: float
+  metrics: dict[str, measure.Found]
+
+
+def _measure(
+  made, arenas, size, seen, seed
+) -> tuple[dict[str, Any], dict[_Key, _Measured]]:
+  """A recipe's entry, and what was measured of it."""
   entry: dict[str, Any] = {
     "name": made.name,
     "family": family(made),
-    "simulated": evidence.simulated(read),
+    "simulated": evidence.simulated(made.evidence),
     "same_as": None,
     "skipped": None,
   }
-  absent = evidence.missing(read)
+  absent = evidence.missing(made.evidence)
   if absent:
     columns = ", ".join(absent)
     entry["skipped"] = f"it reads {columns}, which these worlds do not have"
-    return entry, []
+    return entry, {}
   assign = tables.assign(made)
+  found = {}
   try:
-    records = [
-      _record(one, made, assign, cell)
-      for one in arenas
-      for cell in arena.cells(made, size)
-    ]
+    for one in arenas:
+      for cell in arena.cells(made, size):
+        key = _Key(made.name, one.world.name, *cell)
+        found[key] = _judge(one, made, assign, cell, seed)
   except ValueError as error:
     entry["skipped"] = str(error).splitlines()[0]
-    return entry, []
-  print_of = tuple(_fingerprint(records))
-  entry["same_as"] = seen.setdefault(print_of, made.name)
-  if entry["same_as"] == made.name:
-    entry["same_as"] = None
-  return entry, records
-
-
-def _fingerprint(records: Iterable[dict]) -> Iterable[Any]:
-  for record in records:
-    yield (
-      record["world"],
-      record["group"],
-      record["extra"],
-      *(round(metric["value"], 4) for metric in record["metrics"].values()),
-    )
-
-
-def _record(one, made, assign, cell) -> dict[str, Any]:
-  judged = one.judge(made, assign, cell)
-  found = measure.measure(
-    judged.rows,
-    one.truth.policy,
-    one.truth.gradient,
-    one.context(cell).rng("bootstrap"),
+    return entry, {}
+  numbers = tuple(
+    (*key[1:], *(round(x.value, 4) for x in one.metrics.values()))
+    for key, one in found.items()
   )
+  first = seen.setdefault(numbers, made.name)
+  entry["same_as"] = first if first != made.name else None
+  return entry, found
+
+
+def _judge(one, made, assign, cell, seed) -> _Measured:
+  judged = one.judge(made, assign, cell)
+  # One seed for all, so that differences between recipes are paired.
+  rng = np.random.default_rng(seed)
+  found = measure.measure(
+    judged.rows, one.truth.policy, one.truth.gradient, rng
+  )
+  return _Measured(judged.samples, judged.steps, found)
+
+
+def _record(key: _Key, measured: dict[_Key, _Measured]) -> dict[str, Any]:
+  one = measured[key]
+  reference = measured.get(_Key(REFERENCE, key.world, key.group, None))
+  gain = None
+  if reference is not None:
+    other = reference.metrics["cosine"]
+    gain = one.metrics["cosine"].minus(other).summary()
   return {
-    "recipe": made.name,
-    "world": one.world.name,
-    "group": cell.group,
-    "extra": cell.extra,
-    "samples": round(judged.samples, 2),
-    "steps": round(judged.steps, 2),
-    "metrics": {
-      name: dict(zip(("value", "low", "high"), x, strict=True))
-      for name, x in found.items()
-    },
+    **key._asdict(),
+    "samples": round(one.samples, 2),
+    "steps": round(one.steps, 2),
+    "metrics": {name: x.summary() for name, x in one.metrics.items()},
+    "gain": gain,
   }
 
 

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +27,15 @@ Entry = dict[str, Any]
 ALWAYS = ("length",)
 
 
+class _Wanted(NamedTuple):
+  """What is looked at; see `parts.Part`."""
+
+  recipe: recipes.Recipe
+  kind: str
+  about: str
+  critic: bool = True
+
+
 def ledger(
   methods: Sequence[Callable[..., recipes.Recipe]],
   *,
@@ -40,21 +49,24 @@ def ledger(
     with_parts: look at `parts` too.
     workers: threads; nearly all of the time is spent in compilers.
   """
-  wanted = [(m(), "recipe", _about(m), True) for m in methods]
+  wanted = [_Wanted(m(), "recipe", _about(m)) for m in methods]
   if with_parts:
-    wanted += [(p.made, "part", p.about, p.critic) for p in parts.parts()]
-  names = sorted({*ALWAYS, *(x for m, *_ in wanted for x in _extras(m))})
+    wanted += [
+      _Wanted(part.made, "part", part.about, part.critic)
+      for part in parts.parts()
+    ]
+  names = sorted({*ALWAYS, *(x for w in wanted for x in _extras(w.recipe))})
   with _double():
     cases = batches.every_case()
     drawn = {"groups": batches.batches(cases, names)}
-    if any(_layout(recipe) == "trees" for recipe, *_ in wanted):
+    if any(_layout(w.recipe) == "trees" for w in wanted):
       drawn["trees"] = forests.forests(cases, names)
 
   programs: expected.Programs = {}
 
   def one(want):
     with _double():
-      return _entry(*want, cases, drawn[_layout(want[0])], programs)
+      return _entry(want, cases, drawn[_layout(want.recipe)], programs)
 
   with futures.ThreadPoolExecutor(workers) as pool:
     entries = list(pool.map(one, wanted))
@@ -97,19 +109,17 @@ def _unknown(name: str) -> bool:
 
 
 def _entry(
-  recipe: recipes.Recipe,
-  kind: str,
-  about: str,
-  critic: bool,
+  wanted: _Wanted,
   cases: Sequence[batches.Case],
   drawn: batches.Batches,
   programs: expected.Programs,
 ) -> Entry:
   """What is found about one recipe."""
+  recipe = wanted.recipe
   entry: Entry = {
     "name": recipe.name,
-    "kind": kind,
-    "about": about,
+    "kind": wanted.kind,
+    "about": wanted.about,
     "samples": _layout(recipe),
     "formula": recipe.formula,
   }
@@ -120,8 +130,8 @@ def _entry(
   extras = _extras(recipe)
   told = {name: evidence.told(name).words for name in extras}
   if "value" in recipe.evidence:
-    told["value"] = "exact, of the current policy" if critic else "0"
-  drawn = drawn._replace(table=_narrow(drawn.table, extras, critic))
+    told["value"] = "exact, of the current policy" if wanted.critic else "0"
+  drawn = drawn._replace(table=_narrow(drawn.table, extras, wanted.critic))
   try:
     found = expected.gradients(recipe, cases, drawn, programs)
   except ValueError as error:  # It reads a column that it does not name.

@@ -72,6 +72,47 @@ def arbitrary(known: truth.Truth) -> np.ndarray:
   return out
 
 
+# What one nat of divergence costs the policy that implicit rewards are of.
+BETA = 0.5
+
+
+def implicit(known: truth.Truth) -> np.ndarray:
+  """beta log(best / policy), of the policy that is best for R - beta KL.
+
+      Q(s, a) = E[r + V(s')],  V(s) = beta log sum of pi(a | s) exp(Q / beta)
+
+  and the implicit reward is Q - V, what preferences between trajectories teach
+  in the limit where nothing is left to chance.
+  """
+  rules = known.listed.mdp.rules
+  probability: dict[str, dict[str, float]] = {}
+  own = np.exp(log_prob(known))
+  for n, episode in enumerate(known.listed.episodes):
+    for t, step in enumerate(episode.steps):
+      probability.setdefault(step.state, {})[step.action] = own[n, t]
+
+  def worth(state: str, action: str) -> float:
+    return sum(
+      way.chance
+      * (way.reward + (0.0 if way.state is None else soft(way.state)))
+      for way in rules[state][action]
+    )
+
+  def soft(state: str) -> float:
+    return BETA * np.log(
+      sum(
+        p * np.exp(worth(state, action) / BETA)
+        for action, p in probability[state].items()
+      )
+    )
+
+  out = np.zeros_like(known.before)
+  for n, episode in enumerate(known.listed.episodes):
+    for t, step in enumerate(episode.steps):
+      out[n, t] = worth(step.state, step.action) - soft(step.state)
+  return out
+
+
 def constant(value: float) -> Column:
   """The same number everywhere."""
   return lambda known: np.full_like(known.before, value)
@@ -121,7 +162,10 @@ TOLD = {
   "marginal": Told(gain, "exact change of the expected outcome"),
   "redundancy": Told(constant(0.0), "0"),
   "progress": Told(progress, "the outcome split into exact changes"),
-  "implicit_reward": Told(arbitrary, "a fixed number per state and action"),
+  "implicit_reward": Told(
+    implicit, f"{BETA} log(best / policy), exact, best with {BETA} KL"
+  ),
+  "meaningless": Told(arbitrary, "a fixed number per state and action"),
   "exploration": Told(constant(0.3), "0.3 everywhere"),
   "bootstrap_value": Told(constant(0.0), "0: every episode ends"),
   "consistency": Told(consistency, "how probable its outcome is"),

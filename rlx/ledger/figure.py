@@ -1,11 +1,14 @@
 """The ledger as one figure."""
 
+import importlib
 import itertools
 import pathlib
 from types import ModuleType
 from typing import Any
 
 import numpy as np
+
+from rlx.ledger import report
 
 _ORDER = {"unbiased": 0, "scaled": 1, "biased": 2}
 
@@ -17,13 +20,12 @@ def library() -> ModuleType:
     ValueError: it is not installed; says how to.
   """
   try:
-    import matplotlib
+    return importlib.import_module("matplotlib")
   except ModuleNotFoundError:
     raise ValueError(
       "the figure needs matplotlib, which is not installed: "
       "pip install 'rlx[plots]'"
     ) from None
-  return matplotlib
 
 
 def draw(ledger: dict[str, Any], path: pathlib.Path) -> None:
@@ -37,8 +39,7 @@ def draw(ledger: dict[str, Any], path: pathlib.Path) -> None:
     ValueError: there is no matplotlib.
   """
   matplotlib = library()
-  from matplotlib import figure as figures
-
+  figures = importlib.import_module("matplotlib.figure")
   entries = sorted(
     (e for e in ledger["entries"] if "credit" in e),
     key=lambda e: (
@@ -52,17 +53,26 @@ def draw(ledger: dict[str, Any], path: pathlib.Path) -> None:
   with matplotlib.rc_context({"font.size": 7.5, "axes.linewidth": 0.5}):
     fig = figures.Figure(figsize=(9.6, height), layout="constrained")
     axes = fig.subplots(1, 3, sharey=True, width_ratios=(1, 1, 0.9))
-    image = _angles(axes[0], entries, "credit", processes, owner)
-    _angles(axes[1], entries, "objective", processes, owner)
+    image = _angles(axes[0], entries, "credit", processes, ledger["cases"])
+    _angles(axes[1], entries, "objective", processes, ledger["cases"])
     _factors(axes[2], entries, processes, owner)
     axes[0].set_title("angle of the credit")
     axes[1].set_title("angle of the whole loss")
     axes[2].set_title("factor of the credit")
     _label(axes, entries)
     bar = fig.colorbar(
-      image, ax=list(axes[:2]), location="bottom", shrink=0.5, aspect=40
+      image,
+      ax=list(axes[:2]),
+      location="bottom",
+      shrink=0.5,
+      aspect=40,
+      fraction=0.5 / height,
+      pad=0.02,
     )
-    bar.set_label("largest angle to the true gradient, degrees")
+    bar.set_label(
+      "largest angle to the true gradient, degrees"
+      " (dot: below ½; none: the gradient vanishes)"
+    )
     bar.outline.set_visible(False)
     handles, names = axes[2].get_legend_handles_labels()
     fig.legend(
@@ -76,21 +86,19 @@ def draw(ledger: dict[str, Any], path: pathlib.Path) -> None:
     fig.savefig(path, dpi=200)
 
 
-def _angles(axis, entries, which: str, processes, owner):
+def _angles(axis, entries, which: str, processes, cases):
   """A map of the largest angle on each process; returns the image."""
   found = [
-    [_largest(e[which]["angles"], owner, p) for p in range(len(processes))]
+    [report.largest(e[which]["angles"], cases, p) for p in processes]
     for e in entries
   ]
-  numbers = np.array([[angle for angle, _ in line] for line in found])
-  image = axis.imshow(
-    np.minimum(numbers, 90), cmap="Blues", vmin=0, vmax=90, aspect="auto"
-  )
+  shade = lambda angle: 90.0 if angle is None else min(angle, 90.0)
+  numbers = np.array([[shade(angle) for angle in line] for line in found])
+  image = axis.imshow(numbers, cmap="Blues", vmin=0, vmax=90, aspect="auto")
   for y, line in enumerate(found):
-    for x, (angle, vanishes) in enumerate(line):
-      text = "none" if vanishes else f"{angle:.0f}" if angle >= 0.5 else ""
-      text = "·" if not text and angle > 1e-6 else text
-      color = "white" if angle > 45 else "#222222"
+    for x, angle in enumerate(line):
+      text = "none" if angle is None else _degrees(angle)
+      color = "white" if shade(angle) > 45 else "#222222"
       axis.text(x, y, text, ha="center", va="center", color=color, fontsize=6)
   names = [name.replace("_", " ") for name in processes]
   axis.set_xticks(range(len(processes)), names, rotation=35, ha="right")
@@ -104,11 +112,9 @@ def _angles(axis, entries, which: str, processes, owner):
   return image
 
 
-def _largest(angles, owner, process: int) -> tuple[float, bool]:
-  """The largest angle, and whether there is a case without a gradient."""
-  own = [a for a, p in zip(angles, owner, strict=True) if p == process]
-  vanishes = None in own
-  return 90.0 if vanishes else max(a for a in own if a is not None), vanishes
+def _degrees(angle: float) -> str:
+  """Whole degrees, a dot for less than one, and nothing for none."""
+  return f"{angle:.0f}" if angle >= 0.5 else "·" * (angle > 1e-6)
 
 
 def _factors(axis, entries, processes, owner) -> None:

@@ -53,12 +53,13 @@ def forests(
   parts = []
   for case in cases:
     drawn = list(_draw(case))
-    rows = np.full((3, len(drawn), ROWS), -1)
+    nodes = np.full((3, len(drawn), ROWS), -1)
     for k, (trees, _) in enumerate(drawn):
       flat = list(_flatten(trees))
-      rows[:, k, : len(flat)] = np.array(flat).T
-    table = _table(case.known, *rows, extras)
-    parts.append((table, rows[0], np.array([p for _, p in drawn])))
+      nodes[:, k, : len(flat)] = np.array(flat).T
+    rows, turns, parent = nodes
+    table = _table(case.known, rows, turns, parent, extras)
+    parts.append((table, rows, np.array([p for _, p in drawn])))
   return batches.join(parts)
 
 

@@ -141,7 +141,7 @@ def _values() -> tuple[Part, ...]:
     credit.evidence("value_after"),
     credit.scale(credit.evidence("value_before"), -1.0),
   )
-  added = credit.add(credit.outcome(), credit.evidence("implicit_reward"))
+  added = credit.add(credit.outcome(), credit.evidence("meaningless"))
   return (
     _part(
       "exact_critic",
@@ -176,8 +176,8 @@ def _values() -> tuple[Part, ...]:
       "meaningless_bonus",
       "a number per state and action added to the outcome",
       added,
-      "outcome + implicit_reward",
-      evidence=("implicit_reward",),
+      "outcome + meaningless",
+      evidence=("meaningless",),
     ),
   )
 

@@ -1,7 +1,7 @@
 """The ledger for readers: a table, Markdown, and JSON."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rlx.view import console
@@ -24,10 +24,12 @@ it again. Numbers of every case stand in `ledger.json`.
   makes the average token weigh 1: a division by a constant is no bias, one by a
   length that was sampled is.
 - **unbiased**: equal to the true gradient everywhere. **scaled**: parallel to
-  it everywhere, by the factor, of the group size G or the batch n.
-  **biased**: neither; the factor's range, the largest angle in degrees, and the
-  process, policy, group size and decision that show it.
-- An angle of 90 or more, or a gradient that vanishes, is one that does not help.
+  it everywhere, by a factor, of the group size G or the number n of
+  trajectories; or by a range of factors, where that depends on the process.
+  **biased**: neither; the range of factors, the largest angle in degrees, and
+  the process, policy, group size and decision that show it.
+- At an angle of 90 or more the outcome gets worse. Where the gradient vanishes
+  nothing is learnt.
 
 Recipes that grow trees get trees: as many branches from a prompt as a group has
 members, two behind each, then one; a trajectory is a branch of the root.
@@ -35,6 +37,28 @@ members, two behind each, then one; a trajectory is a branch of the root.
 What a recipe is told by verifiers, second learners and extra samples is exact
 here, so that what is found is the recipe's own. Recipes are as published:
 discounts below 1 count as a bias, as the outcome does not know them.
+
+## What it finds
+
+- A baseline of the *others* changes nothing on average; one that includes the
+  sample shrinks the gradient by (G-1)/G, and by nothing else.
+- Rewards compared at equal turn indices do not see the decision to stop: the
+  gradient is zero. Comparing what is *earned* from there on does see it.
+- A group in which few stand gives a lone step nothing, and a pair half: what is
+  centred by state or index shrinks by a factor that differs between states, and
+  so turns, and does so the more the finer the groups are.
+- Division by the spread of a group makes stakes of 1 and 0.1 equal. With
+  outcomes of 0 and 1 it hardly turns the gradient in groups this small.
+- Whitening over the batch subtracts part of what the same trajectory earned in
+  its other steps, and divides by a spread that it has part in: on `tree` that
+  turns the gradient by 41 degrees in batches of 2 and by 28 in batches of 3.
+- Leaving out groups of equal outcomes scales, and does not turn.
+- Dividing a loss by a sampled number of tokens turns it, if steps are of
+  different lengths; per answer more than per batch. A constant does not.
+- A tree whose edges all count once gives late decisions as much more weight as
+  there are more of them.
+- An exact critic may be bootstrapped from; one that knows nothing turns the
+  gradient, unless lambda is 1.
 """
 
 
@@ -111,6 +135,7 @@ def _document(ledger: dict[str, Any]) -> Iterator[str]:
     yield "|" + "---|" * len(COLUMNS)
     for entry in (e for e in entries if e["kind"] == kind):
       yield "| " + " | ".join(_cell(x) for x in row(entry)) + " |"
+  yield from _by_process(ledger)
   yield "\n## What each part is\n"
   for entry in (e for e in entries if e["kind"] == "part"):
     yield f"- `{entry['name']}`: {entry['about']}. `{entry['formula']}`"
@@ -118,6 +143,34 @@ def _document(ledger: dict[str, Any]) -> Iterator[str]:
   for entry in (e for e in entries if e.get("told") and e["kind"] == "recipe"):
     told = "; ".join(f"`{k}`: {v}" for k, v in entry["told"].items())
     yield f"- `{entry['name']}`: {told}"
+
+
+def _by_process(ledger: dict[str, Any]) -> Iterator[str]:
+  """The largest angles of the credit on each process."""
+  names = [process["name"] for process in ledger["processes"]]
+  yield "\n## Largest angle of the credit on each process, in degrees\n"
+  yield "| | " + " | ".join(_cell(name) for name in names) + " |"
+  yield "|" + "---|" * (len(names) + 1)
+  for entry in (e for e in ledger["entries"] if "credit" in e):
+    angles = [
+      largest(entry["credit"]["angles"], ledger["cases"], name)
+      for name in names
+    ]
+    cells = ["none" if a is None else f"{a:.1f}" if a else "0" for a in angles]
+    yield f"| {_cell(entry['name'])} | " + " | ".join(cells) + " |"
+
+
+def largest(
+  angles: Sequence[float | None], cases: Sequence[str], process: str
+) -> float | None:
+  """The largest angle on a process; None if a gradient vanishes there."""
+  own = [
+    angle
+    for angle, case in zip(angles, cases, strict=True)
+    if case.partition("/")[0] == process
+  ]
+  known = [angle for angle in own if angle is not None]
+  return max(known) if len(known) == len(own) else None
 
 
 def _cell(text: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Hashable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from rlx.ledger import episodes
 
@@ -123,7 +123,7 @@ _differentiate = jax.jit(jax.grad(_expected_outcome))
 
 
 def _values(
-  listed: episodes.Listed, probability: Float[np.ndarray, " N"]
+  listed: episodes.Listed, probability: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """Conditional expectations, from the episodes that begin in the same way."""
   mass: dict[Hashable, np.ndarray] = {}

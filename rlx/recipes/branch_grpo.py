@@ -33,8 +33,9 @@ def branch_grpo(
 
   Args:
     branches: children of a node, level by level.
-    segment_tokens: of a node; those of the last level go on to the end. The
-      nodes of an episode's tree are its turns.
+    segment_tokens: most of a node, if the longest completion has room for that
+      many on every level; those of the last level go on to the end. The nodes
+      of an episode's tree are its turns.
     fuse: "leaf" means over leaves, "child" over children, which differ where
       some end early; "path" weighs children by their probability.
     limit: of an advantage.

@@ -23,7 +23,7 @@ def dr_mas(
     clip: range of the ratio.
     terms: what stands beside the surrogate, and the reduction.
 
-  Source: Dr. MAS, as a secondary note gives it. [note]
+  Source: Feng et al. 2026 (Dr. MAS), arXiv:2602.08847. [note]
   """
   by = "std" if scale else None
   return recipe.Recipe(
@@ -39,7 +39,7 @@ def dr_mas(
     objective=objective.clipped(clip, terms),
     formula=f"A = standardise(outcome, by=prompt,role, scale={by})",
     min_group=2,
-    source="Dr. MAS",
+    source="Feng et al. 2026, arXiv:2602.08847",
     confidence="note",
     departures=("each trajectory in which an agent acted has one vote",),
     evidence=("role",),

@@ -32,7 +32,7 @@ def hgpo(
     clip: range of the ratio.
     terms: what stands beside the surrogate, and the reduction.
 
-  Source: HGPO, the recipe of that name in verl-agent. [code]
+  Source: He et al. 2026 (HGPO), arXiv:2602.22817. [code]
   """
   return recipe.Recipe(
     name="hgpo",
@@ -47,7 +47,7 @@ def hgpo(
     f"state[t-k+1..t], ddof=0) / sum_k w_k, k = 1..{history + 1},"
     f" w_k = (k + 1)^{power}",
     min_group=2,
-    source="HGPO, verl-agent",
+    source="He et al. 2026, arXiv:2602.22817",
     confidence="code",
     departures=(
       "an A_k counts as 0 below 1e-6; theirs at 0 exactly",

@@ -15,7 +15,6 @@ def portool(
   trajectory_weight: float = 1.0,
   fork_weight: float = 1.0,
   node: bool = False,
-  num: int = 8,
   fan_out: int = 2,
   max_depth: int = 15,
   clip: objective.Clip = objective.Clip(),
@@ -37,8 +36,8 @@ def portool(
     node: add the column "node" of the task, as for its format and the success
       of a tool; it should stay within discount^turns / 2, so that being right
       matters more.
-    num: trajectories of a prompt.
-    fan_out: most children of a node.
+    fan_out: most children of a node. There are as many trajectories of a prompt
+      as its group has samples.
     max_depth: deepest step, from 0; an episode may have one turn more.
     clip: range of the ratio.
     terms: what stands beside the surrogate, and the reduction.
@@ -81,6 +80,6 @@ def portool(
       " task",
     ),
     evidence=("parent", "depth", "tree", *["node"] * node),
-    plan=tree.forks(num, fan_out, max_depth=max_depth),
+    plan=tree.forks(fan_out, max_depth=max_depth),
     verbs=("continue_from",),
   )

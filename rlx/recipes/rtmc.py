@@ -23,7 +23,7 @@ def rtmc(
     clip: range of the ratio.
     terms: what stands beside the surrogate, and the reduction.
 
-  Source: RTMC, as a secondary note gives it. [note]
+  Source: Wang et al. 2026 (RTMC), arXiv:2604.11037, by secondary notes. [note]
   """
   returns = credit.returns(discount)
   q = credit.merge(by=("prompt", "state", "action"))
@@ -35,8 +35,12 @@ def rtmc(
     formula=f"A = merge(returns({discount}), by=prompt,state,action)"
     f" - merge(returns({discount}), by=prompt,state)",
     min_group=2,
-    source="RTMC",
+    source="Wang et al. 2026, arXiv:2604.11037",
     confidence="note",
+    departures=(
+      "every visit of a state counts; theirs, it is said, counts the first of"
+      " each trajectory and draws Q to a prior where visits are few",
+    ),
     evidence=("state", "action"),
     verbs=("sample", "score"),
   )

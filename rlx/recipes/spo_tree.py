@@ -32,8 +32,9 @@ def spo_tree(
 
   Args:
     branches: children of a node, level by level.
-    segment_tokens: of a node; those of the last level go on to the end. The
-      nodes of an episode's tree are its turns.
+    segment_tokens: most of a node, if the longest completion has room for that
+      many on every level; those of the last level go on to the end. The nodes
+      of an episode's tree are its turns.
     scale: "parent" divides by the population's standard deviation of the
       parent's children, which the code calls "grpo"; theirs without is "rloo".
     prover: weight of the variant with a prover; the code has 5.
@@ -65,12 +66,14 @@ def spo_tree(
     credit=made,
     objective=objective.clipped(clip, terms),
     formula=formula,
+    min_group=2,
     source="Guo et al. 2025, arXiv:2505.23564, SPO-tree",
     confidence="code",
     departures=(
       "a node is dropped by the advantage that is used; the code's filter goes"
       " by the prover's even where that is off",
-      "edges of earlier iterations are not replayed; theirs are for 8",
+      "all edges of a batch are learnt from at once, so that none are left to"
+      " replay; theirs draw 512, and keep others for 8 iterations",
     ),
     evidence=("parent", "depth", "tree"),
     plan=tree.tree(

@@ -28,14 +28,16 @@ def tree_grpo(
     mix: weight of the comparison with siblings; the rest is that between trees.
     num_trees: of a prompt.
     branches: children of a node, level by level.
-    segment_tokens: of a node; those of the last level go on to the end. The
-      nodes of an episode's tree are its turns.
+    segment_tokens: most of a node, if the longest completion has room for that
+      many on every level; those of the last level go on to the end. The nodes
+      of an episode's tree are its turns.
     max_depth: deepest step, from 0; an episode may have one turn more.
     clip: range of the ratio.
     terms: what stands beside the surrogate, and the reduction.
 
-  Source: Tree-GRPO 2025, arXiv:2509.21240 (ICLR 2026). The weights, the shape of
-  the trees and that A_all counts trajectories and not steps are inferred. [note]
+  Source: Tree-GRPO 2025, arXiv:2509.21240 (ICLR 2026). The weights, the shape
+  of the trees and that A_all counts trajectories and not steps are inferred.
+  [note]
   """
   fuse = trees.fuse(max_depth=max_depth, vote="leaf")
   every = credit.chain(

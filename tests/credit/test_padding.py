@@ -24,6 +24,16 @@ LINKS = {
   "whiten": credit.whiten(),
   "merge": credit.merge(("state",), vote="vote"),
   "clip": credit.clip(1.0),
+  "final": credit.final(),
+  "product": credit.multiply(credit.rewards(), credit.evidence("gain")),
+  "above": credit.above(0.1),
+  "share": credit.standardise(by=BY, vote=credit.share("trajectory")),
+  "before": credit.merge(by=("prompt", credit.before("state"))),
+  "histories": credit.over_histories(history=1),
+  "graph values": credit.graph_values(0.9, sweeps=3),
+  "graph": credit.graph_gae(0.9, 0.5, sweeps=3),
+  "random": credit.standardise_at_random(2),
+  "random, within": credit.standardise_at_random(2, within=BY),
 }
 
 

@@ -168,32 +168,26 @@ def test_padding_is_inert_whatever_it_holds(seed):
 
 def test_gradients_of_padding_are_zero():
   steps = table(
-    [0, 1, 9, 0, 1],
-    [-1, 0, 3, 0, 3],
-    [0, 1, 7, 1, 2],
-    weight=[1, 1, 0, 1, 1],
-    **{
-      k: np.ones(5) for k in ("segment_log_prob", "value_before", "value_after")
-    },
+    [0, 1, 9, 0, 1], [-1, 0, 3, 0, 3], [0, 1, 7, 1, 2], weight=[1, 1, 0, 1, 1]
   )
+  link = credit.chain(credit.outcome(), LINKS["leaf"], LINKS["difference"])
 
   def total(outcome):
-    out = all_values(dataclasses.replace(steps, outcome=outcome))
-    return sum(x.sum() for x in jax.tree.leaves(out))
+    filled = dataclasses.replace(steps, outcome=outcome)
+    return link.update(filled.reward, link.init(), filled)[0][3]
 
-  grad = jax.grad(total)(steps.outcome)
-  assert np.isfinite(grad).all()
-  assert grad[2] == 0
+  grad = jax.jit(jax.grad(total))(steps.outcome.at[2].set(jnp.nan))
+  # y(3) = 0.9 x(4), less y(0) = 0.9 (x(1) + 0.9 x(4)) / 2.
+  np.testing.assert_allclose(grad, [0, -0.45, 0, 0, 0.495], atol=2e-5)
 
 
 def test_values_are_those_of_float64_in_float64():
   with jax.enable_x64(True):
-    steps = table([0, 0, 0, 1, 0, 0, 0], **BINARY)
+    steps = forest(0)
     cast = lambda x: x.astype(float) if x.dtype == jnp.float32 else x
-    steps = jax.tree.map(cast, steps)
-    for name in ("leaf", "difference", "leaves"):
-      out, _ = LINKS[name].update(steps.outcome, (), steps)
-      assert out.dtype == jnp.float64
+    out = jax.eval_shape(all_values, jax.tree.map(cast, steps))
+  for name, x in out.items():
+    assert x.dtype == jnp.float64, name
 
 
 def test_fusing_a_tree():
@@ -234,39 +228,45 @@ def test_a_tree_that_is_a_chain_is_a_chain():
   )
 
 
+@jax.jit
+def along(steps):
+  links = {
+    "ahead": gains.look_ahead(0.7, 4),
+    "half": gains.look_ahead(0.5, 4),
+    "sooner": gains.sooner(),
+    "inner": gains.inner(),
+  }
+  return {k: x.update(steps.reward, (), steps)[0] for k, x in links.items()}
+
+
+def of_chain(name, trajectory, reward, weight=None):
+  """A link on chains, with padding behind them."""
+  weight = np.ones(len(reward)) if weight is None else weight
+  fill = lambda x: [*x, *[0] * (8 - len(x))]
+  steps = credit.step_table(
+    trajectory=fill(trajectory), reward=fill(reward), weight=fill(weight)
+  )
+  return np.asarray(along(steps)[name])[: len(reward)]
+
+
 def test_a_flat_step_takes_a_part_of_what_follows():
-  d = np.array([0, 0, 0.4, -0.6, 0])
-  steps = credit.step_table(trajectory=np.zeros(5), reward=d)
-  run = lambda link, t: np.asarray(link.update(t.reward, (), t)[0])
-  got = run(gains.look_ahead(0.7, 4), steps)
+  got = of_chain("ahead", [0] * 5, [0, 0, 0.4, -0.6, 0])
   np.testing.assert_allclose(got, [0.196, 0.28, 0.4, -0.6, 0], atol=2e-5)
   # L11: without a flat step nothing changes.
-  bumpy = credit.step_table(trajectory=[0, 0, 1, 1], reward=[1, -1, 2, 3.0])
-  got = run(gains.look_ahead(), bumpy)
-  np.testing.assert_array_equal(got, bumpy.reward)
+  got = of_chain("ahead", [0, 0, 1, 1], [1, -1, 2, 3])
+  np.testing.assert_array_equal(got, [1, -1, 2, 3])
   # Four steps ahead is near enough, five is not; padding is no step.
-  flat = credit.step_table(
-    trajectory=np.zeros(7),
-    reward=[0, 0, 9, 0, 0, 0, 1],
-    weight=[1, 1, 0, 1, 1, 1, 1],
-  )
-  got = run(gains.look_ahead(0.5, 4), flat)
-  np.testing.assert_allclose(
-    got, [0, 0.0625, 0, 0.125, 0.25, 0.5, 1], atol=1e-6
-  )
+  got = of_chain("half", [0] * 7, [0, 0, 9, 0, 0, 0, 1], [1, 1, 0, 1, 1, 1, 1])
+  np.testing.assert_allclose(got, [0, 0.0625, 0, 0.125, 0.25, 0.5, 1])
   # Nor does it look into another trajectory.
-  two = credit.step_table(trajectory=[0, 0, 1], reward=[0, 0, 1.0])
-  np.testing.assert_array_equal(run(gains.look_ahead(), two), [0, 0, 1])
+  got = of_chain("ahead", [0, 0, 1], [0, 0, 1])
+  np.testing.assert_array_equal(got, [0, 0, 1])
 
 
 def test_what_is_paid_sooner_stays_in_its_trajectory():
-  steps = credit.step_table(
-    trajectory=[0, 0, 0, 1], reward=[1, 2, 3, 4], weight=[1, 0, 1, 1]
-  )
-  got = gains.sooner().update(steps.reward, (), steps)[0]
-  np.testing.assert_array_equal(got, [3, 0, 0, 0])
-  inner = gains.inner().update(steps.reward, (), steps)[0]
-  assert not inner.any()
+  rows = ([0, 0, 0, 0, 1], [1, 9, 2, 3, 4], [1, 0, 1, 1, 1])
+  np.testing.assert_array_equal(of_chain("sooner", *rows), [2, 0, 3, 0, 0])
+  np.testing.assert_array_equal(of_chain("inner", *rows), [0, 0, 2, 0, 0])
 
 
 def rollout(log_probs, segment, version=0) -> batch.Rollout:

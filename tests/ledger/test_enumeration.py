@@ -91,6 +91,17 @@ def test_the_optimal_action_is_found(cases):
   assert (stops[0], goes[0]) == (0, 1)
 
 
+def test_implicit_rewards_are_log_ratios_of_policies(cases):
+  known = pick(cases, "stop_or_continue/tilted/2").known
+  reward = evidence.implicit(known)
+  best = known.probability * np.exp(reward[:, 0] / evidence.BETA)
+  assert best.sum() == pytest.approx(1)
+  # Going on earns 1 more: so much likelier is it, in the best policy.
+  likelier = best[1] / best[0] / (known.probability[1] / known.probability[0])
+  assert likelier == pytest.approx(np.exp(1 / evidence.BETA))
+  assert reward[1, 1] == pytest.approx(0)  # There is no choice.
+
+
 def test_multisets_have_the_probabilities_of_independent_draws():
   found = dict(batches.multisets([0.2, 0.8], 3))
   assert found[(0, 1, 1)] == pytest.approx(3 * 0.2 * 0.8**2)

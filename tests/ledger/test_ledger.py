@@ -2,7 +2,6 @@
 
 import json
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -86,6 +85,25 @@ def test_dividing_by_the_spread_levels_stakes(entries):
   assert found["angle"] == pytest.approx(apart, abs=1e-2)
 
 
+def test_whitening_turns_less_in_larger_batches(entries, fresh):
+  angle = dict(
+    zip(fresh["cases"], entries["whitened"]["credit"]["angles"], strict=True)
+  )
+  assert angle["tree/even/2"] == pytest.approx(40.7, abs=0.1)
+  assert angle["tree/even/3"] == pytest.approx(27.7, abs=0.1)
+
+
+def test_finer_groups_turn_the_gradient_more(entries):
+  by = lambda name: entries[name]["credit"]["angle"]
+  assert by("mean_with_self") < by("index_centred_returns")
+  assert by("index_centred_returns") < by("state_centred_returns")
+
+
+def test_leaving_out_groups_that_agree_does_not_turn(entries):
+  found = entries["groups_that_differ"]["credit"]
+  assert (found["bias"], found["angle"]) == ("scaled", 0)
+
+
 def test_lengths_bias_the_loss_and_not_the_credit(entries):
   for name in ("mean_over_tokens", "mean_over_each_answer"):
     assert entries[name]["credit"]["bias"] == "unbiased"
@@ -138,7 +156,6 @@ def test_evidence_that_is_not_known_is_said_to_be():
 
 
 def test_the_rest_of_the_process_stays_in_float32(fresh):
-  assert not jax.config.read("jax_enable_x64")
   assert jnp.zeros(1).dtype == jnp.float32
 
 

@@ -272,6 +272,20 @@ def test_the_last_random_group_may_be_one_row_which_gets_nothing():
   check(got.sum(), 0)
 
 
+@pytest.mark.parametrize("scope, alone", [("prompt", True), ("batch", False)])
+def test_random_groups_are_of_a_prompt_or_of_the_batch(scope, alone):
+  table = credit.step_table(
+    trajectory=range(8),
+    prompt=[0, 1] * 4,
+    reward=[0.0] * 8,
+    extras={"process": np.arange(8.0) ** 2},
+  )
+  made = recipes.srgpo(group_rows=4, scope=scope, scale=False, step_weight=1.0)
+  got = np.asarray(update([made], table)[0])
+  check(got.sum(), 0, 1e-4)
+  assert (abs(got[::2].sum()) < 1e-4) == alone
+
+
 def test_random_groups_change_with_each_update_and_can_be_repeated():
   table = steps_of([0.0] * 16, extras={"process": np.arange(16.0)})
   made = recipes.srgpo(group_rows=4).credit

@@ -1,6 +1,7 @@
 """Methods on trees and on values of prefixes: their numbers, and their laws."""
 
 import dataclasses
+import itertools
 
 import hypothesis
 import hypothesis.strategies as st
@@ -352,6 +353,38 @@ def test_trees_of_one_level_are_groups_of_samples(seed):
   check(got["branch_grpo"], got["grpo"])
   check(got["tree_grpo"], got["grpo"])
   check(got["portool"], 2 * got["grpo"])
+
+
+def test_the_gradient_of_spo_tree_is_that_of_the_return_halved():
+  """Exactly: over all trees of two words, two children each, of two letters.
+
+  A mean over b siblings that includes the node shrinks it by (b - 1) / b.
+  """
+  p, q = 0.3, np.array([0.6, 0.2])
+  reward = np.array([[0.1, 0.7], [0.4, 1.5]])
+  every = np.array(list(itertools.product([0, 1], repeat=6)))
+  first, second = every[:, :2], every[:, 2:]
+  above = first[:, [0, 0, 1, 1]]
+  steps = table(np.zeros(6), [-1, -1, 0, 0, 1, 1], [0, 0, 1, 1, 1, 1])
+  link = recipes.spo_tree(max_depth=1).credit
+
+  def run(outcome):
+    filled = dataclasses.replace(steps, outcome=outcome)
+    return credit.advantages(link, link.init(), filled)[0]
+
+  paid = np.concatenate([0.0 * first, reward[above, second]], 1)
+  got = np.asarray(jax.jit(jax.vmap(run))(jnp.asarray(paid, jnp.float32)))
+  chance = np.where(first, p, 1 - p).prod(1)
+  chance = chance * np.where(second, q[above], 1 - q[above]).prod(1)
+  level = (got[:, :2] * (first - p)).mean(1)
+  value = reward[:, 0] * (1 - q) + reward[:, 1] * q
+  check(chance @ level, p * (1 - p) * (value[1] - value[0]) / 2)
+  for letter in (0, 1):
+    score = np.where(above == letter, second - q[letter], 0)
+    level = (got[:, 2:] * score).mean(1)
+    rise = reward[letter, 1] - reward[letter, 0]
+    want = (p if letter else 1 - p) * q[letter] * (1 - q[letter]) * rise
+    check(chance @ level, want / 2)
 
 
 def test_where_all_end_alike_there_is_nothing_to_learn():

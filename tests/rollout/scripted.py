@@ -24,8 +24,7 @@ def gather(
   say: Say,
   *,
   evidence: tuple[str, ...] = (),
-  memory: Any = None,
-  **sizes: Any,
+  sizes: dict[str, Any],
 ):
   """Returns `(prompt ids, memory) -> (Played, memory)`, and the first memory.
 
@@ -129,7 +128,9 @@ def check(log) -> None:
   # Chosen tokens belong to a step, and only they have log-probabilities.
   assert (log.segment[log.mask] >= 0).all()
   for x in (log.log_probs, log.raw_log_probs):
-    assert not x[~log.mask & (log.segment >= 0)].any()
+    # Rows that a filter left out of the loss have theirs still.
+    in_loss = log.mask.any(1)
+    assert not x[in_loss][~log.mask[in_loss]].any()
     assert not x[~inside].any()
   for row, turns in enumerate(log.turns):
     own = log.segment[row][log.segment[row] >= 0]

@@ -1,7 +1,8 @@
 """Verbs without a model: NumPy draws words, and what they are worth is known.
 
-A completion is `l` and `r` until END; an episode is a word and END in each turn,
-after which one token is shown. The chance of `r` may depend on what was said.
+A completion is `l` and `r` until END; an episode is a word and END in each
+turn, after which three tokens are shown. The chance of each word may depend on
+those before.
 """
 
 from collections.abc import Callable, Sequence
@@ -75,7 +76,7 @@ class Simulator:
     self.calls.append((tuple(cuts), n, max_tokens, max_turns))
     return self._draw(before, cuts, n, max_tokens, max_turns)
 
-  def said(self, tokens: Sequence[int]) -> str:
+  def said(self, tokens: Any) -> str:
     """The words behind the prompt, without what was shown."""
     names = {token: word for word, token in WORDS.items()}
     rest = list(tokens[len(PROMPT) :])

@@ -124,7 +124,7 @@ def test_a_group_that_fails_gets_its_latest_success_back(monkeypatch):
   task, now = Game(turns=2), 1
   # Three right turns of two... an outcome above 1 is a success.
   collect, memory = scripted.gather(
-    monkeypatch, task, replay.replay(success_above=1.5), say, **SIZES
+    monkeypatch, task, replay.replay(success_above=1.5), say, sizes=SIZES
   )
   first, memory = collect([0, 1], memory)
   assert first.record.outcome().tolist() == [0, 2, 0, 0]
@@ -148,7 +148,7 @@ def test_a_group_that_fails_gets_its_latest_success_back(monkeypatch):
 def test_a_replayed_row_says_which_parameters_wrote_it(monkeypatch):
   task, said = Game(turns=1), "a"
   collect, memory = scripted.gather(
-    monkeypatch, task, replay.replay(), lambda *_: said, **SIZES
+    monkeypatch, task, replay.replay(), lambda *_: said, sizes=SIZES
   )
   _, memory = collect([0, 1], memory)
   memory.items["version"][:] = 1  # As if two updates had gone by.
@@ -166,7 +166,7 @@ def test_the_memory_keeps_its_shapes_and_forgets_the_oldest(monkeypatch):
     Game(turns=1),
     replay.replay(capacity=1),
     lambda text, row, draw: right(text),
-    **SIZES,
+    sizes=SIZES,
   )
   _, new = collect([0, 1], memory)
   shapes = lambda x: [
@@ -183,11 +183,10 @@ def test_the_memory_keeps_its_shapes_and_forgets_the_oldest(monkeypatch):
 def mismatching(text, row, draw):
   """Row 0 is right, row 1 errs in turn 2 and then no more, rows 2, 3 always."""
   turn = text.count("<assistant>") - 1
-  if row == 0 and draw == 0:
-    return right(text)
-  if row < 2:
-    return "no" if turn == 1 and draw == 0 else right(text)
-  return "no"
+  if draw:  # Row 0 is now what goes on with row 1.
+    return right(text) if row == 0 else "no"
+  wrong = row > 1 or (row == 1 and turn == 1)
+  return "no" if wrong else right(text)
 
 
 def test_the_expert_takes_the_policys_place_and_the_rest_goes_on(monkeypatch):
@@ -200,7 +199,7 @@ def test_the_expert_takes_the_policys_place_and_the_rest_goes_on(monkeypatch):
       right(text) if draw else mismatching(text, row, draw)
     ),
     evidence=("matched", "index"),
-    **SIZES,
+    sizes=SIZES,
   )
   found, _ = collect([0, 1], memory)
   log, shown = found.record, scripted.texts(found, task)
@@ -236,7 +235,7 @@ def test_a_mismatch_beyond_the_last_patch_ends_the_trajectory(monkeypatch):
     patched.patched(patches=1),
     mismatching,
     evidence=("matched", "index"),
-    **SIZES,
+    sizes=SIZES,
   )
   found, _ = collect([0, 1], memory)
   # Rows of trajectories 2 and 3: wrong, patched, wrong again, and over.
@@ -255,7 +254,7 @@ def test_there_may_be_no_patch_or_any_number(monkeypatch, patches):
     patched.patched(patches=patches, threshold=-1.0),
     lambda *_: "no",
     evidence=("matched", "index"),
-    **SIZES,
+    sizes=SIZES,
   )
   found, _ = collect([0, 1], memory)
   turns = found.record.turns.reshape(4, -1)
@@ -271,7 +270,7 @@ def test_first_returns_flow_through_matches_only(monkeypatch):
     patched.patched(patches=0, discount=0.5, threshold=0.37),
     lambda text, row, draw: right(text) if row == 0 else "no",
     evidence=("matched", "index"),
-    **SIZES,
+    sizes=SIZES,
   )
   found, _ = collect([0, 1], memory)
   # 1 + .5 + .25 and 0: a deviation of .875; 0 and 0: none.
@@ -296,7 +295,7 @@ def test_what_an_agent_brought_is_what_is_lost_without_it(monkeypatch):
     masked_agents.masked_agents(),
     say,
     evidence=("role", "marginal", "tool"),
-    **SIZES,
+    sizes=SIZES,
   )
   found, _ = collect([0, 1], memory)
   log = found.record
@@ -323,7 +322,7 @@ def test_an_agent_without_which_the_answer_fails_brought_it_all(monkeypatch):
     masked_agents.masked_agents(),
     say,
     evidence=("role", "marginal", "tool"),
-    **SIZES,
+    sizes=SIZES,
   )
   found, _ = collect([0, 1], memory)
   assert found.record.columns["marginal"][0].tolist() == [1, 0, 1]
@@ -336,7 +335,7 @@ def test_who_only_answered_brought_the_outcome(monkeypatch):
     masked_agents.masked_agents(),
     lambda *_: "a",
     evidence=("role", "marginal", "tool"),
-    **SIZES,
+    sizes=SIZES,
   )
   found, _ = collect([0, 1], memory)
   assert found.record.columns["marginal"].tolist() == [[1.0]] * 4
@@ -359,7 +358,7 @@ def test_a_sub_goal_is_worth_what_is_done_with_it(monkeypatch):
     foresight.foresight(look_ahead=2),
     say,
     evidence=("process", "role"),
-    **SIZES,
+    sizes=SIZES,
   )
   found, _ = collect([0, 1], memory)
   log = found.record
@@ -383,7 +382,7 @@ def test_a_sub_goal_that_ends_the_episode_has_no_actions(monkeypatch):
     foresight.foresight(look_ahead=2),
     lambda text, row, draw: right(text),
     evidence=("process", "role"),
-    **SIZES,
+    sizes=SIZES,
   )
   found, _ = collect([0, 1], memory)
   assert found.record.turns.tolist() == [1, 0, 0] * 4
@@ -401,7 +400,7 @@ def test_a_group_that_fails_is_sampled_again_with_a_hint(monkeypatch):
     return right(text) if "yes" in text or row == 1 else "no"
 
   collect, memory = scripted.gather(
-    monkeypatch, task, hinted.hinted(), say, evidence=("matched",), **SIZES
+    monkeypatch, task, hinted.hinted(), say, evidence=("matched",), sizes=SIZES
   )
   found, _ = collect([0, 1], memory)
   log, shown = found.record, scripted.texts(found, task)
@@ -423,7 +422,7 @@ def test_a_hint_needs_room_in_the_prompt(monkeypatch):
     hinted.hinted(),
     lambda *_: "no",
     evidence=("matched",),
-    **{**SIZES, "max_prompt_length": 3},
+    sizes={**SIZES, "max_prompt_length": 3},
   )
   with pytest.raises(ValueError, match="4 tokens, more than .*=3"):
     collect([0, 1], memory)
@@ -436,7 +435,7 @@ def test_groups_that_do_not_fail_are_left_alone(monkeypatch):
     hinted.hinted(),
     lambda text, row, draw: right(text),
     evidence=("matched",),
-    **SIZES,
+    sizes=SIZES,
   )
   found, _ = collect([0, 1], memory)
   assert found.rewards["hint/groups"] == 0
@@ -464,7 +463,7 @@ def test_a_step_that_brought_nothing_is_written_anew(monkeypatch):
     return (wrong if row == 1 and draw == 0 else plan)[turn]
 
   collect, memory = scripted.gather(
-    monkeypatch, SEARCH, erasing.erasing(), say, evidence=ERL, **WIDE
+    monkeypatch, SEARCH, erasing.erasing(), say, evidence=ERL, sizes=WIDE
   )
   found, _ = collect([0], memory)
   log = found.record
@@ -491,7 +490,12 @@ def test_a_first_search_that_finds_nothing_starts_over(monkeypatch):
     return "search ok" if turn == 0 and draw < 2 else plan[turn]
 
   collect, memory = scripted.gather(
-    monkeypatch, SEARCH, erasing.erasing(erasures=2), say, evidence=ERL, **WIDE
+    monkeypatch,
+    SEARCH,
+    erasing.erasing(erasures=2),
+    say,
+    evidence=ERL,
+    sizes=WIDE,
   )
   found, _ = collect([0], memory)
   # Draws 1 and 2 begin with the first turn again.
@@ -508,7 +512,7 @@ def test_erasures_are_capped_and_the_last_attempt_stays(monkeypatch):
     erasing.erasing(erasures=3),
     lambda text, row, draw: "search ok",
     evidence=ERL,
-    **WIDE,
+    sizes=WIDE,
   )
   found, _ = collect([0], memory)
   assert found.rewards["erase/per_trajectory"] == 3
@@ -523,7 +527,7 @@ def test_without_erasures_the_batch_is_what_was_sampled(monkeypatch):
     erasing.erasing(erasures=0),
     lambda text, row, draw: "search ok",
     evidence=ERL,
-    **WIDE,
+    sizes=WIDE,
   )
   assert collect([0], memory)[0].rewards["erase/per_trajectory"] == 0
   with pytest.raises(ValueError, match="erasures=-1"):
@@ -564,35 +568,18 @@ def test_answers_are_written_after_reading_messages(monkeypatch):
     ASKED,
     synthesis.synthesis(fewest=2, most=4, easiest=0.75),
     reading,
-    **READ,
+    sizes=READ,
   )
   found, memory = collect([0, 1], memory)
-  shown = scripted.texts(found, ASKED)
-  x = next(i for i, text in enumerate(shown) if "x" in text)
-  assert sorted(shown[x].split()[:4]) == ["<user>", "a", "b", "x"]
-  assert shown[x].startswith("<user> x")
-  log = found.record
-  # Only the synthesis is chosen, and it is paid as an answer to the prompt.
-  assert (log.mask.sum(1) == 2).all()
+  log, shown = found.record, scripted.texts(found, ASKED)
+  # It is paid as an answer to the prompt, whatever was read.
   assert log.outcome().tolist() == [1, 0, 1, 0]
-  # Of y all messages were right: it is left out.
-  assert log.mask.reshape(2, -1).any(1).tolist() == [True, True]
   assert found.rewards["synthesis/messages"] == 2
-
-
-def test_prompts_that_are_too_easy_are_left_out(monkeypatch):
-  collect, memory = scripted.gather(
-    monkeypatch,
-    ASKED,
-    synthesis.synthesis(fewest=2, most=4, easiest=0.75),
-    reading,
-    **{**READ, "num_prompts": 2},
-  )
-  found, _ = collect([0, 1], memory)
-  for text, mask in zip(
-    scripted.texts(found, ASKED), found.record.mask, strict=True
-  ):
-    assert mask.any() == ("x" in text)
+  for text, mask in zip(shown, log.mask, strict=True):
+    if "x" in text:
+      assert text.startswith(("<user> x a b <assistant>", "<user> x b a"))
+    # Only the synthesis is chosen. All messages of y are right: it is left out.
+    assert mask.sum() == (2 if "x" in text else 0)
 
 
 def test_a_prompt_has_its_last_messages_and_those_that_fit(monkeypatch):
@@ -601,7 +588,7 @@ def test_a_prompt_has_its_last_messages_and_those_that_fit(monkeypatch):
     ASKED,
     synthesis.synthesis(fewest=3, most=3),
     reading,
-    **{**READ, "max_prompt_length": 5},
+    sizes={**READ, "max_prompt_length": 5},
   )
   found, memory = collect([0, 1], memory)
   found, memory = collect([2, 3], memory)
@@ -618,7 +605,7 @@ def test_a_synthesis_needs_prompts_and_an_order_of_numbers(monkeypatch):
     Game(turns=1),
     synthesis.synthesis(),
     lambda *_: "a",
-    **SIZES,
+    sizes=SIZES,
   )
   with pytest.raises(ValueError, match="a task of prompts"):
     collect([0, 1], memory)
@@ -638,7 +625,7 @@ def test_a_conversation_is_asked_again_with_the_messages_in_its_last_turn():
 
 def test_plans_that_take_turns_refuse_completions(monkeypatch):
   collect, memory = scripted.gather(
-    monkeypatch, ASKED, foresight.foresight(), lambda *_: "a", **READ
+    monkeypatch, ASKED, foresight.foresight(), lambda *_: "a", sizes=READ
   )
   with pytest.raises(ValueError, match="needs a task of episodes"):
     collect([0, 1], memory)

@@ -89,6 +89,12 @@ def test_a_tree_has_a_row_for_every_edge():
   assert played.seconds == {"sample": 2.0}
 
 
+def test_a_completion_that_is_too_short_is_divided_evenly():
+  world = simulator.Simulator(score, longest=5)
+  collect(tree.tree((2, 2), segment_tokens=600), world)
+  assert [call[2] for call in world.calls] == [3, None]
+
+
 @settings
 @hypothesis.given(
   st.integers(0, 2**32 - 1),
@@ -105,7 +111,7 @@ def test_ragged_trees_keep_their_layout(seed, branches, trees, episode):
   table = log.steps()
   assert len(np.unique(log.columns["tree"][log.turns > 0])) == 2 * trees
   # Outcomes are totals over paths.
-  for row in np.flatnonzero(log.turns):
+  for row in np.flatnonzero(log.turns).tolist():
     path = [row]
     while table.parent[path[-1]] >= 0:
       path.append(int(table.parent[path[-1]]))
@@ -126,6 +132,7 @@ def test_what_ends_early_is_a_leaf_where_it_ended():
 def test_a_tree_of_one_level_is_a_group_of_samples():
   world = simulator.Simulator(score)
   played = collect(tree.tree((4,), segment_tokens=1), world)
+  assert played.whole is not None
   assert played.whole.all()
   assert "cut" not in played.stop
   assert (played.record.columns["parent"] == -1).all()
@@ -145,11 +152,14 @@ def test_episodes_go_on_to_their_end_behind_the_last_fork():
 
 def test_forks_keep_as_many_trajectories_as_were_asked_for():
   world = simulator.Simulator(
-    lambda text: 1.0, chance=lambda text: {"l": 0.5, "r": 0.5}, turns=4
+    lambda text: 1.0,
+    chance=lambda text: {"l": 0.5, "r": 0.5},
+    samples=5,
+    turns=4,
   )
-  played = collect(tree.forks(5, 2), world)
+  played = collect(tree.forks(2), world)
   assert counts(played.record) == [[2, 4, 5, 5]] * 2
-  assert tree.forks(5, 2).size(world.shape).rows == 2 * 16
+  assert tree.forks(2).size(world.shape).rows == 2 * 16
 
 
 @settings
@@ -157,8 +167,8 @@ def test_forks_keep_as_many_trajectories_as_were_asked_for():
   st.integers(0, 2**32 - 1), st.integers(1, 5), st.integers(1, 3)
 )
 def test_there_are_never_more_trajectories_or_forks(seed, num, fan_out):
-  world = simulator.Simulator(score, turns=3, seed=seed)
-  played = collect(tree.forks(num, fan_out), world)
+  world = simulator.Simulator(score, turns=3, seed=seed, samples=num)
+  played = collect(tree.forks(fan_out), world)
   log = played.record
   live = log.turns > 0
   parent = log.columns["parent"][live, 0]
@@ -175,8 +185,8 @@ def test_there_are_never_more_trajectories_or_forks(seed, num, fan_out):
 
 
 def test_a_completion_has_one_step_and_its_forks_are_samples():
-  world = simulator.Simulator(score)
-  assert counts(collect(tree.forks(5, 2), world).record) == [[5]] * 2
+  world = simulator.Simulator(score, samples=5)
+  assert counts(collect(tree.forks(2), world).record) == [[5]] * 2
 
 
 def test_a_node_none_of_whose_children_could_be_played_is_left_out():
@@ -213,7 +223,7 @@ def test_branches_are_written_with_commas():
   with pytest.raises(ValueError, match="branches=0"):
     tree.tree(())
   with pytest.raises(ValueError, match="fan_out=0"):
-    tree.forks(2, 0)
+    tree.forks(0)
 
 
 @pytest.mark.parametrize(

@@ -274,7 +274,7 @@ def test_tasks_that_lack_what_a_recipe_reads_are_refused():
   branching = plan.Plan(
     plan.sample().collect, plan.whole, needs=("sample", "continue_from")
   )
-  with pytest.raises(ValueError, match="those of Say have no snapshot"):
+  with pytest.raises(ValueError, match=r"have snapshot\(\), restore\(\), and those"):
     columns(tiny.Say(), plan=branching)
 
 

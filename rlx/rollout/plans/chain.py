@@ -10,6 +10,7 @@ from rlx.rollout import verbs as rollout_verbs
 
 SEED = 1  # The continuations are not what was sampled in the first place.
 UNFINISHED = ("max_tokens", "cut")
+_NEEDS: tuple[rollout_verbs.Name, ...] = ("sample", "continue_from", "edit")
 
 
 class Judge(NamedTuple):
@@ -87,7 +88,7 @@ def chain(
     collect=collect,
     size=size,
     columns=("value_before", "value_after", "tokens"),
-    needs=("sample", "continue_from", *["edit"] * bool(judge.suffix)),
+    needs=_NEEDS if judge.suffix else _NEEDS[:2],
   )
 
 
@@ -95,8 +96,7 @@ def _completions(one, do, segmenter, judge, max_steps):
   """Cuts completions: the batch with more steps, and where to judge it."""
   log = one.record
   # Where nothing more could be said, nothing can be judged.
-  longest = do.shape.length - do.shape.prompt_tokens
-  room = longest - len(_suffix(do, judge))
+  room = do.shape.action_tokens - len(_suffix(do, judge))
   inside, cuts, based = [], [], log.turns > 0
   for row in range(len(log.tokens)):
     chosen = np.flatnonzero(log.mask[row])
@@ -153,7 +153,7 @@ def _divide(log: record.Record, inside: Sequence[np.ndarray], steps: int):
   )
   for name in ("tokens", "mask", "log_probs", "raw_log_probs", "length"):
     setattr(out, name, getattr(log, name))
-  for row in np.flatnonzero(log.turns):
+  for row in np.flatnonzero(log.turns).tolist():
     chosen = np.flatnonzero(log.mask[row])
     last = len(inside[row])
     found = segments.ids(inside[row], len(chosen))
@@ -167,7 +167,7 @@ def _divide(log: record.Record, inside: Sequence[np.ndarray], steps: int):
 
 
 def _judge(one, do, cuts, judge) -> tuple[np.ndarray, dict[str, float]]:
-  """Returns the value at each cut, NaN where no continuation could be played."""
+  """Returns the value at each cut, NaN where nothing could be played."""
   if not cuts:
     return np.zeros(0), {}
   before, places = one, [rollout_verbs.Cut(x.row, x.length) for x in cuts]
@@ -227,7 +227,8 @@ def append(
 
 def _suffix(do: rollout_verbs.Verbs, judge: Judge) -> list[int]:
   single = do.shape.turns == 1
-  return do.tokenizer.encode(judge.suffix) if single and judge.suffix else []
+  wanted = single and judge.suffix
+  return do.tokenizer.encode(judge.suffix) if wanted else []
 
 
 def _columns(log, cuts, values, based) -> dict[str, np.ndarray]:

@@ -32,7 +32,7 @@ def grow(
   allot: Allot,
   *,
   segment_tokens: int | None = None,
-  trees: int = 1,
+  trees: int | None = 1,
   max_depth: int = 15,
 ) -> plan.Plan:
   """Grows trees from prompts, as many levels as there are widths.
@@ -48,9 +48,11 @@ def grow(
 
   Args:
     widths: most nodes of each level of a prompt.
-    segment_tokens: of a completion's step; None for the whole rest. The last
-      level is always that.
-    trees: from each prompt, among which its children are dealt out evenly.
+    segment_tokens: most of a completion's step; the last level goes on to the
+      end. At most what every level would have if the longest completion were
+      divided evenly, which is what None is.
+    trees: from each prompt, among which its children are dealt out evenly; None
+      for one for each sample of the group.
     max_depth: what the recipe's credit can fuse.
   """
 
@@ -65,9 +67,13 @@ def grow(
 
   def collect(do: rollout_verbs.Verbs, prompt_ids, indices, memory):
     levels = widths(do.shape)
-    forest = Forest(do, prompt_ids, indices, trees)
+    num = do.shape.num_samples if trees is None else trees
+    forest = Forest(do, prompt_ids, indices, num)
     for level in range(len(levels)):
-      tokens = segment_tokens if level + 1 < len(levels) else None
+      part = -(-do.shape.action_tokens // len(levels))
+      tokens = min(segment_tokens or part, part)
+      if level + 1 == len(levels):
+        tokens = None
       forest.grow(level, allot, tokens)
     return forest.lay_out(size(do.shape)), memory
 
@@ -177,7 +183,7 @@ class Forest:
       version=self._do.version,
       evidence=tuple(self._drawn[0].record.columns) if self._drawn else (),
     )
-    column = {
+    column: dict[str, np.ndarray] = {
       name: np.zeros((size.rows, 1), np.int32) for name in ("depth", "tree")
     }
     column["parent"] = np.full((size.rows, 1), -1, np.int32)

@@ -23,11 +23,12 @@ def masked_agents() -> plan.Plan:
       marginal_m = outcome - outcome without agent m
 
   Without an agent means: the environment is taken back to where the agent first
-  acted, the other agents' actions are taken again, as they were, and the last
-  turn of the trajectory, its answer, is sampled anew from what the others said,
-  whoever's it was. Where an agent wrote nothing but that answer, there is no
-  answer without it, and its marginal is the outcome. So is it where the episode
-  cannot be played without it.
+  acted; in its turns it says nothing, and is paid nothing; the other agents'
+  actions are taken again, as they were; and the last turn of the trajectory,
+  its answer, is sampled anew from what the others said, whoever's it was. Where
+  an agent wrote nothing but that answer, there is no answer without it, and its
+  marginal is the outcome. So is it where the episode cannot be played without
+  it.
 
   Fills "role" and "marginal".
 
@@ -92,17 +93,17 @@ def _without(do, found, row, roles, role):
   first = masked[0]
   place = acting.place_of(found, row, first)
   paid, tail = float(log.reward[row, :first].sum()), []
-  for turn in range(first + 1, last):
-    if roles[turn] == role:
-      continue
+  for turn in range(first, last):
     if place is None:
       return paid, None
-    text = acting.text_of(log, row, turn, do.tokenizer)
+    silent = roles[turn] == role
+    text = "" if silent else acting.text_of(log, row, turn, do.tokenizer)
     try:
       acted = acting.act(place, text, do.tokenizer)
     except Exception:  # Whatever an environment raises costs only this value.
       return 0.0, None
-    paid, tail, place = paid + acted.reward, tail + acted.tokens, acted.place
+    paid += 0.0 if silent else acted.reward
+    tail, place = tail + acted.tokens, acted.place
   if place is None:
     return paid, None
   if place.length > do.shape.length - do.shape.action_tokens:

@@ -17,14 +17,14 @@ def tree(
 ) -> plan.Plan:
   """Trees in which each open node of level d has `branches[d]` children.
 
-  A node is a step: `segment_tokens` tokens of a completion, the last level
-  excepted, which goes on to the end; or a turn of an episode. An episode that
+  A node is a step: some tokens of a completion, which on the last level goes on
+  to its end, or a turn of an episode. An episode that
   is not over behind the last level goes on without branching. What ends early
   is a leaf where it ended. `grow.grow` tells the layout.
 
   Args:
     branches: b_1 to b_D. Those of level 1 are children of the prompt.
-    segment_tokens: None lets a completion of a first level go on to its end.
+    segment_tokens: most of a completion's step, see `grow.grow`.
     trees: from each prompt. Rows of different trees are no siblings.
     max_depth: what the recipe's credit can fuse.
 
@@ -55,38 +55,40 @@ def tree(
   )
 
 
-def forks(num: int, fan_out: int, *, max_depth: int = 15) -> plan.Plan:
-  """A tree of `num` trajectories of each prompt, forked as early as they can.
+def forks(fan_out: int, *, max_depth: int = 15) -> plan.Plan:
+  """A tree of trajectories of each prompt, forked as early as they can.
 
-  On every level each open node has 1 to `fan_out` children, and there are as
-  many as there are trajectories that have not ended, `num` less those that
-  have, or as many as can be. A node is a turn of an episode. With a fan-out of
-  1 nothing would fork: these are `num` episodes, each a tree of its own; a
-  completion, which is one step, is likewise sampled `num` times.
+  There are to be as many as the group has samples, n. On every level each open
+  node has 1 to `fan_out` children, and all together have n less the number of
+  trajectories that have ended, or as many as can be. A node is a turn of an
+  episode. With a fan-out of 1 nothing would fork: these are n episodes, each a
+  tree of its own. A completion is one step, and sampled n times.
 
   Proposing `fan_out` children of every node and keeping a part, whatever they
   say, is the same as drawing the part.
 
   Raises:
-    ValueError: a number is not positive.
+    ValueError: fan_out is not positive.
   """
-  _check(num=num, fan_out=fan_out)
+  _check(fan_out=fan_out)
 
   def first(shape: engine.Shape) -> int:
-    return num if 1 in (fan_out, shape.turns) else min(num, fan_out)
+    n = shape.num_samples
+    return n if 1 in (fan_out, shape.turns) else min(n, fan_out)
 
   def allot(shape: engine.Shape, level: int, still: int, done: int):
     if level == 0:
       return [first(shape)]
-    kept = min(still * fan_out, num - done)
+    kept = min(still * fan_out, shape.num_samples - done)
     return [kept // still + (k < kept % still) for k in range(still)]
 
   return grow.grow(
     lambda shape: [
-      min(num, first(shape) * fan_out**level) for level in range(shape.turns)
+      min(shape.num_samples, first(shape) * fan_out**level)
+      for level in range(shape.turns)
     ],
     allot,
-    trees=num if fan_out == 1 else 1,
+    trees=None if fan_out == 1 else 1,
     max_depth=max_depth,
   )
 

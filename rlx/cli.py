@@ -75,6 +75,10 @@ def run(arguments: list[str]) -> int:
   module = importlib.import_module(f"rlx.commands.{COMMANDS[name].module}")
   try:
     return module.main(rest)
+  except BrokenPipeError:
+    # Whoever read the output has seen enough, as `head` does.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
   except (ValueError, OSError, FloatingPointError) as error:
     if os.environ.get("RLX_TRACEBACK"):
       raise

@@ -216,6 +216,18 @@ def test_continuations_are_booked(lake):
   assert paid.steps <= free.steps + longest
 
 
+def test_a_reference_is_booked_as_one_more_trajectory(lake):
+  still = lambda columns: np.zeros_like(columns["weight"], float)
+  cell = arena.Cell(2, None)
+  plain, compared = (
+    lake.judge(made, still, cell) for made in (recipes.grpo(), recipes.par())
+  )
+  assert compared.samples == plain.samples + 1
+  at = [(p, lake.world.horizon, lake.world.start[p]) for p in range(2)]
+  longer = np.mean([lake.truth.steps[x] for x in at])
+  assert compared.steps == pytest.approx(plain.steps + longer)
+
+
 def test_values_are_means_of_continuations_and_end_with_the_outcome(lake):
   seen = lake.context(arena.Cell(16, 4))
   before = evidence.column(seen, "value_before")
@@ -303,3 +315,23 @@ def test_a_wrong_argument_is_refused_before_anything_is_measured(monkeypatch):
   monkeypatch.setattr(figure.importlib.util, "find_spec", lambda name: None)
   with pytest.raises(ValueError, match=r"pip install 'rlx\[plots\]'"):
     figure.check("fidelity.svg")
+
+
+@pytest.mark.parametrize("suffix", figure.SUFFIXES)
+def test_a_figure_is_drawn(tmp_path, suffix):
+  pytest.importorskip("matplotlib")
+  size = arena.Size(
+    groups=(2, 4), extras=(0, 1), group=2, extra=1, num_prompts=2, num_batches=2
+  )
+  found = study.run([recipes.grpo], size)
+  path = tmp_path / f"fidelity{suffix}"
+  figure.draw(found, path)
+  assert path.stat().st_size > 10_000
+
+
+def test_labels_are_moved_apart_and_keep_their_order():
+  places = [0.5, 0.51, 0.1, 0.52]
+  moved = np.array(figure._apart(places, 0.1))
+  assert (np.diff(np.sort(moved)) >= 0.1 - 1e-6).all()
+  assert (np.argsort(moved) == np.argsort(places)).all()
+  assert moved[2] == 0.1

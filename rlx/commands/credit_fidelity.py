@@ -7,12 +7,12 @@ from typing import Any
 
 from rlx.commands import arguments
 
-USAGE = """usage: rlx credit fidelity [--recipe NAME]... [--quick] [--json] [--figure FILE]
+USAGE = """usage: rlx credit fidelity [--recipe NAME]... [--quick] [--json] ...
 
-How good is the credit that each recipe gives to the steps of a trajectory? It is
-compared with the exact advantages, on the same rollouts, in worlds small enough
-to be solved: frozen lakes, and reasoning that branches (8 prompts of each, with
-success from 0.2 to 0.6). Nothing is trained.
+How good is the credit that each recipe gives to the steps of a trajectory? It
+is compared with the exact advantages, on the same rollouts, in worlds small
+enough to be solved: frozen lakes, and reasoning that branches (8 prompts of
+each, with success from 0.2 to 0.6). Nothing is trained.
 
   rank      rank correlation with the exact advantages, within prompts
   sign      share of steps with the right sign; 0.5 says nothing
@@ -20,8 +20,8 @@ success from 0.2 to 0.6). Nothing is trained.
   r2, bias, variance
             shares of the credit's mean square: what follows the truth, what is
             wrong on average, what is noise; they add up to 1
-  over grpo the difference of cosines at the same group size; bold where its
-            interval leaves out 0
+  over grpo the difference of cosines at the same group size, where grpo is
+            measured too; bold where its interval leaves out 0
   steps     turns played for a prompt, continuations and trees included
 
 All of it as functions of the group size, and of the number of continuations at
@@ -33,7 +33,8 @@ each boundary for recipes that take them, with 95% bootstrap intervals.
   --json         one JSON object: every number, formulas, versions, seed
   --figure FILE  draw it too: .svg, .pdf or .png; needs matplotlib
 
-The first run compiles every recipe, about 2 minutes on 2 cores.
+A star marks a recipe with evidence simulated from the exact values. The first
+run compiles every recipe: a minute or two on 2 cores.
 
 examples:
   rlx credit fidelity --recipe grpo --recipe gigpo
@@ -144,10 +145,12 @@ def show(found: dict[str, Any]) -> None:
   groups = [g for g in found["size"]["groups"] if g != at]
   groups = sorted({groups[0], at, groups[-1]}) if groups else [at]
   extra = found["size"]["extra"]
+  compared = any(record["gain"] for record in found["records"])
   for world in found["worlds"]:
     rows = _rows(found, world["name"], groups, at, extra)
     head = [f"cos {g}" for g in groups]
-    head.insert(groups.index(at) + 1, "over grpo")
+    if compared:
+      head.insert(groups.index(at) + 1, "over grpo")
     out.table(
       f"{world['name']}: success {min(world['success']):.2f} to "
       f"{max(world['success']):.2f}; cosine by group size, the rest at {at}",
@@ -175,7 +178,8 @@ def _rows(found, world, groups, at, extra) -> list[list[str]]:
     row = [entry["name"] + "*" * bool(entry["simulated"])]
     row += [f"{record['steps']:.0f}"]
     row += [_number(cosine[g]["value"]) for g in groups if g < at]
-    row += [_number(here["value"]), _difference(record["gain"])]
+    row += [_number(here["value"])]
+    row += [_difference(record["gain"])] * (record["gain"] is not None)
     row += [_number(cosine[g]["value"]) for g in groups if g > at]
     row += [_number(record["metrics"][name]["value"]) for name in _SHOWN]
     rows.append((-here["value"], row))
@@ -188,7 +192,7 @@ def _number(x: float) -> str:
 
 
 def _difference(gain: dict[str, float] | None) -> str:
-  """A difference with its interval; bold where that leaves out 0."""
+  """A difference with its interval, bold where that leaves out 0."""
   if gain is None:
     return ""
   value, low, high = (_number(gain[k]) for k in ("value", "low", "high"))

@@ -15,7 +15,7 @@ with the angle and the state that shows it. Takes half a minute.
   --out DIR      writes ledger.json, ledger.md and ledger.png there; the figure
                  needs matplotlib: pip install 'rlx[plots]'
   --save         rewrites the ledger that is part of rlx, which `rlx recipes`
-                 reads; for those who change a recipe
+                 reads; for those who change a recipe. Needs matplotlib too
 
 examples:
   rlx credit ledger
@@ -40,42 +40,31 @@ def main(args: list[str]) -> int:
   arguments.refuse(args, USAGE)
   if save and names:
     raise ValueError("--save is for all recipes: leave --recipe out")
-  from rlx.ledger import figure
-
-  if out is not None:
-    figure.library()  # Before the work, not after it.
-  from rlx.ledger import compute, report, stored
+  # What is imported from here on is slow, and `--help` need not wait for it.
+  from rlx import recipes
+  from rlx.commands import arguments_recipe
+  from rlx.ledger import compute, figure, report, stored
   from rlx.view import console
 
-  found = compute.ledger(_methods(names), with_parts=not names)
+  methods = [arguments_recipe.method(name) for name in names]
+  if save or out is not None:
+    figure.library()  # Before the work, not after it.
+  found = compute.ledger(methods or recipes.ALL, with_parts=not names)
   if as_json:
     print(report.to_json(found), end="")
   else:
     report.show(found, console.Console())
   if save:
-    stored.JSON.write_text(report.to_json(found))
-    stored.README.write_text(report.to_markdown(found))
+    _write(found, stored.HERE, stored.README.name)
   if out is not None:
-    folder = pathlib.Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "ledger.json").write_text(report.to_json(found))
-    (folder / "ledger.md").write_text(report.to_markdown(found))
-    figure.draw(found, folder / "ledger.png")
+    _write(found, pathlib.Path(out), "ledger.md")
   return 0
 
 
-def _methods(names: list[str]):
-  """The recipes called so; all without a name."""
-  from rlx import recipes, spec
+def _write(found, folder: pathlib.Path, document: str) -> None:
+  from rlx.ledger import figure, report
 
-  known = {f.__name__: f for f in recipes.ALL}
-  chosen = []
-  for name in names:
-    found = known.get(name.replace("-", "_"))
-    if found is None:
-      raise ValueError(
-        f"no recipe {name!r}; {spec.nearest_text(name, known)}; there are "
-        f"{', '.join(known)}"
-      )
-    chosen.append(found)
-  return chosen or recipes.ALL
+  folder.mkdir(parents=True, exist_ok=True)
+  (folder / "ledger.json").write_text(report.to_json(found))
+  (folder / document).write_text(report.to_markdown(found))
+  figure.draw(found, folder / "ledger.png")

@@ -18,7 +18,7 @@ from rlx.credit.estimator import (
 from rlx.credit.graph import graph_gae, graph_values
 from rlx.credit.groups import share
 from rlx.credit.history import before, over_histories, steps_before
-from rlx.credit.linked import linked_returns, well_formed
+from rlx.credit.linked import linked_returns
 from rlx.credit.links import (
   clip,
   evidence,
@@ -69,6 +69,5 @@ __all__ = [
   "step_table",
   "steps_before",
   "token_table",
-  "well_formed",
   "whiten",
 ]

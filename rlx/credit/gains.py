@@ -1,31 +1,41 @@
 """Gains: what a step added to the estimated value of its trajectory."""
 
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from rlx.credit import chains, estimator, kernels
 
 
-def gain(best_of: int = 1) -> estimator.Estimator:
+def gain(best_of: int = 1, of: str = "value") -> estimator.Estimator:
   """The value after a step less the value before it, whatever the signal.
 
       b(value_after) - b(value_before),  b(v) = 1 - (1 - v)^best_of
 
   b is the chance that one of `best_of` attempts succeeds, where v is that of a
-  single one.
+  single one; a v that is no chance is cut to one. With `best_of` 1, b(v) = v.
+
+  Args:
+    of: the columns are those with `_after` and `_before` behind this name.
 
   Raises:
     ValueError: best_of is not positive.
   """
   if best_of < 1:
     raise ValueError(f"best_of={best_of}: must be 1 or more")
-  better = lambda v: v if best_of == 1 else 1 - (1 - v) ** best_of
 
   def f(signal, steps):
-    after = estimator.column(steps, "value_after").astype(signal.dtype)
-    before = estimator.column(steps, "value_before").astype(signal.dtype)
-    return better(after) - better(before)
+    after = estimator.column(steps, f"{of}_after").astype(signal.dtype)
+    before = estimator.column(steps, f"{of}_before").astype(signal.dtype)
+    return better(after, best_of) - better(before, best_of)
 
   return estimator.stateless(f)
+
+
+def better(v: Float[Array, " S"], best_of: int) -> Float[Array, " S"]:
+  """The chance that one of `best_of` attempts succeeds; v where it is 1."""
+  if best_of == 1:
+    return v
+  return 1 - (1 - jnp.clip(v, 0.0, 1.0)) ** best_of
 
 
 def inner() -> estimator.Estimator:

@@ -32,17 +32,3 @@ def linked_returns(
     return kernels.propagate(signal, c.astype(signal.dtype))
 
   return estimator.stateless(f)
-
-
-def well_formed(of: estimator.Estimator) -> estimator.Estimator:
-  """An estimator, and 0 in trajectories with a negative outcome.
-
-  For tasks that say so of an episode that cannot be read: it earns nothing for
-  its steps either.
-  """
-
-  def update(signal, state, steps):
-    signal, state = of.update(signal, state, steps)
-    return jnp.where(steps.outcome < 0, 0.0, signal), state
-
-  return estimator.Estimator(of.init, update)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from rlx import batch
-from rlx.credit import estimator, groups, kernels
+from rlx.credit import estimator, gains, groups, kernels
 
 SIBLINGS = ("prompt", "tree", "parent")
 Vote = Literal["child", "leaf", "path"]
@@ -62,19 +62,19 @@ def fuse(
 def difference(best_of: int = 1) -> estimator.Estimator:
   """What a row's signal is above that of its parent.
 
-      y = b(x) - b(x(parent)),  b(v) = 1 - (1 - v)^best_of
+      y = b(x) - b(x(parent)),  b as in `gains.gain`
 
   The signal of the root, which is no row, is the mean of its children's; an
   only child of it gets 0.
   """
-  better = lambda v: v if best_of == 1 else 1 - (1 - v) ** best_of
 
   def f(signal, steps):
     top = (steps.weight > 0) & (steps.parent < 0)
     key = kernels.group_ids(steps.prompt, steps.tree, live=top)
     root = kernels.keyed_mean(signal, key, top.astype(signal.dtype))
     above = signal[jnp.maximum(steps.parent, 0)]
-    return better(signal) - better(jnp.where(top, root, above))
+    base = jnp.where(top, root, above)
+    return gains.better(signal, best_of) - gains.better(base, best_of)
 
   return estimator.stateless(f)
 

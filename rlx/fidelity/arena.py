@@ -45,7 +45,7 @@ class Judged(NamedTuple):
 
   Attributes:
     rows: to be measured.
-    samples: trajectories, continuations and edges of trees.
+    samples: trajectories, references', continuations and edges of trees.
     steps: turns played in all of them.
   """
 
@@ -126,6 +126,9 @@ class Arena:
     if cell.extra:
       samples += cell.extra * steps
       steps += evidence.continued_steps(context)
+    references = evidence.num_references(made)
+    samples += references
+    steps += references * evidence.mean_steps(context)
     return Judged(rows, samples, steps)
 
   def _judge_trees(self, made, assign, cell) -> Judged:

@@ -37,7 +37,7 @@ Column = Float[np.ndarray, "B P G T"]
 
 
 def looked_up(context: Context, table: np.ndarray, *keys: np.ndarray) -> Column:
-  """Entries of a table [P, H, ...] at each row's prompt, turns left and keys."""
+  """Entries of a table [P, H, ...] at each row's prompt, clock and keys."""
   prompt = np.arange(table.shape[0])[:, None, None]
   left = sample.turns_left(context.played, context.world.horizon)
   return table[prompt, left, *keys]

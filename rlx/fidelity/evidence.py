@@ -1,9 +1,9 @@
 """The columns that recipes read, as these worlds can give them.
 
 What a world has is real: keys, outcomes, lengths, and continuations drawn from
-its policy. What would take a verifier, an expert, gold evidence or a large model
-is made from the exact values instead, and `SIMULATED` says how: a recipe that
-reads it is measured with evidence better, or worse, than it would have.
+its policy. What would take a verifier, an expert, gold evidence or a large
+model is made from the exact values instead, and `SIMULATED` says how: a recipe
+that reads it is measured with evidence better, or worse, than it would have.
 """
 
 from collections.abc import Callable, Sequence
@@ -210,6 +210,11 @@ def continues(made: recipes.Recipe) -> bool:
   return bool({*CONTINUED} & {*made.evidence})
 
 
+def num_references(made: recipes.Recipe) -> int:
+  """How many more trajectories of a prompt the recipe compares with."""
+  return sum(x.startswith("reference_reward/") for x in made.evidence)
+
+
 def missing(names: Sequence[str]) -> list[str]:
   """Those of the columns that these worlds cannot give."""
   known = {*_COLUMNS, *KEYS, *trees.FILLED}
@@ -251,3 +256,10 @@ def continued_steps(context: contexts.Context) -> float:
   shape = context.played.live.shape
   total = (steps * context.played.live).sum() / (shape[0] * shape[1])
   return context.extra * float(total)
+
+
+def mean_steps(context: contexts.Context) -> float:
+  """Turns that a trajectory takes, expected, on average over prompts."""
+  world = context.world
+  prompts = np.arange(len(world.start))
+  return float(context.truth.steps[prompts, world.horizon, world.start].mean())

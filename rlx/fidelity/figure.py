@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from rlx.fidelity import picked
+
 # Okabe and Ito's colours, which people of all kinds of sight can tell apart.
 COLOURS = {
   "outcome": "#555555",
@@ -59,7 +61,7 @@ def draw(found: dict[str, Any], path: pathlib.Path) -> None:
   # Imported here, by name: it is an extra.
   plots: Any = importlib.import_module("matplotlib.pyplot")
   with plots.rc_context(_STYLE):
-    rows = _ranked(found)
+    rows = picked.ranked(found)
     height = max(6.0, 1.4 + 0.195 * len(rows))
     figure = plots.figure(figsize=(13, height), layout="constrained")
     left, right = figure.subfigures(1, 2, width_ratios=(1.75, 1.0))
@@ -85,60 +87,13 @@ _STYLE = {
 _METADATA = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
 
 
-def shown(found: dict[str, Any]) -> list[dict[str, Any]]:
-  """The recipes that have a credit of their own."""
-  return [x for x in found["recipes"] if not x["skipped"] and not x["same_as"]]
-
-
-def records(
-  found: dict[str, Any], recipe: str, world: str, sweep: str = "group"
-) -> list[dict[str, Any]]:
-  """A recipe's records along one sweep, the cheapest first."""
-  size = found["size"]
-  chosen = [
-    r
-    for r in found["records"]
-    if (r["recipe"], r["world"]) == (recipe, world)
-    and (
-      r["extra"] in (None, size["extra"])
-      if sweep == "group"
-      else r["extra"] is not None and r["group"] == size["group"]
-    )
-  ]
-  return sorted(chosen, key=lambda r: r["steps"])
-
-
-def _at(found, recipe, world) -> dict[str, Any]:
-  """The record at the group size, and number of continuations, of the study."""
-  group = found["size"]["group"]
-  chosen = records(found, recipe, world)
-  return next(r for r in chosen if r["group"] == group)
-
-
-def _mean_cosine(found, recipe: str) -> float:
-  worlds = [world["name"] for world in found["worlds"]]
-  cosine = lambda w: _at(found, recipe, w)["metrics"]["cosine"]["value"]
-  return float(np.mean([cosine(world) for world in worlds]))
-
-
-def _best(found) -> dict[str, str]:
-  """The recipe of each family that the lines are labelled with."""
-  best: dict[str, str] = {}
-  for entry in sorted(
-    shown(found), key=lambda x: -_mean_cosine(found, x["name"])
-  ):
-    best.setdefault(entry["family"], entry["name"])
-  best.pop("control", None)
-  return best
-
-
 def _multiples(figure, found) -> None:
   """Rows of worlds, columns of metrics, a line for each family."""
   worlds = [world["name"] for world in found["worlds"]]
   axes = figure.subplots(
     len(worlds), len(METRICS), sharex="row", sharey="col", squeeze=False
   )
-  best = _best(found)
+  best = picked.best(found)
   for i, world in enumerate(worlds):
     for j, (metric, title) in enumerate(METRICS.items()):
       ax = axes[i, j]
@@ -174,12 +129,12 @@ def _panel(ax, found, world: str, metric: str, best) -> None:
   ax.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
   ax.grid(axis="y", color="#eeeeee", linewidth=0.8)
   ax.set_axisbelow(True)
-  for entry in shown(found):
+  for entry in picked.shown(found):
     if entry["family"] == "control":
       continue
     name, colour = entry["name"], COLOURS[entry["family"]]
     bold = best[entry["family"]] == name
-    x, y, low, high = _line(records(found, name, world), metric)
+    x, y, low, high = _line(picked.records(found, name, world), metric)
     ax.plot(
       x,
       y,
@@ -192,10 +147,10 @@ def _panel(ax, found, world: str, metric: str, best) -> None:
     )
     if bold:
       ax.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
-      x, y, *_ = _line(records(found, name, world, "extra"), metric)
+      x, y, *_ = _line(picked.records(found, name, world, "extra"), metric)
       ax.plot(x, y, color=colour, linewidth=1.2, linestyle=":", zorder=2)
   for name, colour in _CEILINGS.items():
-    x, y, *_ = _line(records(found, name, world), metric)
+    x, y, *_ = _line(picked.records(found, name, world), metric)
     ax.plot(x, y, color=colour, linewidth=1.0, linestyle="--", zorder=2)
 
 
@@ -211,11 +166,11 @@ def _label(ax, found, world, metric, best) -> None:
   """Names at the ends of the lines, moved apart where they would overlap."""
   ends = []
   for family, name in [*best.items(), ("exact", EXACT)]:
-    x, y, *_ = _line(records(found, name, world), metric)
+    x, y, *_ = _line(picked.records(found, name, world), metric)
     text = "exact advantages"
     if name != EXACT:
       entry = next(e for e in found["recipes"] if e["name"] == name)
-      text = f"{FAMILIES[family]}: {_name(found, entry)}"
+      text = f"{FAMILIES[family]}: {picked.name(found, entry)}"
     ends.append((y[-1], x[-1], text, COLOURS.get(family, "black")))
   low, high = ax.get_ylim()
   gap = 0.058 * (high - low)
@@ -258,18 +213,13 @@ def _apart(places: Sequence[float], gap: float) -> list[float]:
   return out.tolist()
 
 
-def _ranked(found) -> list[dict[str, Any]]:
-  """The recipes from the worst mean cosine to the best."""
-  return sorted(shown(found), key=lambda x: _mean_cosine(found, x["name"]))
-
-
 def _ranking(figure, found, rows) -> None:
   """A dot with its interval for each recipe and set of worlds."""
   ax = figure.subplots()
   worlds = [world["name"] for world in found["worlds"]]
   for i, world in enumerate(worlds):
     for y, entry in enumerate(rows):
-      metric = _at(found, entry["name"], world)["metrics"]["cosine"]
+      metric = picked.at(found, entry["name"], world)["metrics"]["cosine"]
       colour = COLOURS.get(entry["family"], "black")
       at = y + 0.14 * (1 - 2 * i)
       ax.plot(
@@ -284,7 +234,7 @@ def _ranking(figure, found, rows) -> None:
         markerfacecolor=colour if i == 0 else "white",
       )
   ax.axvline(0, color="#888888", linewidth=0.8)
-  ax.set_yticks(range(len(rows)), [_name(found, x) for x in rows])
+  ax.set_yticks(range(len(rows)), [picked.name(found, x) for x in rows])
   for label, entry in zip(ax.get_yticklabels(), rows, strict=True):
     label.set_color(COLOURS.get(entry["family"], "black"))
   ax.set_ylim(-0.7, len(rows) - 0.3)
@@ -292,7 +242,9 @@ def _ranking(figure, found, rows) -> None:
   ax.set_axisbelow(True)
   ax.tick_params(axis="y", length=0, labelsize=8)
   for y, entry in enumerate(rows):
-    steps = [_at(found, entry["name"], world)["steps"] for world in worlds]
+    steps = [
+      picked.at(found, entry["name"], world)["steps"] for world in worlds
+    ]
     ax.text(
       1.01,
       y,
@@ -322,10 +274,3 @@ def _ranking(figure, found, rows) -> None:
       label=WORLDS.get(world, world),
     )
   ax.legend(loc="upper left", frameon=False, fontsize=8, handletextpad=0.2)
-
-
-def _name(found, entry) -> str:
-  """The recipe's name; "*" if its evidence is simulated, "+n" if n equal it."""
-  others = sum(x["same_as"] == entry["name"] for x in found["recipes"])
-  marks = "*" * bool(entry["simulated"])
-  return entry["name"] + marks + (f" (+{others})" if others else "")

@@ -1,7 +1,7 @@
 """Second learners, as small as their worlds: a number for each (state, action).
 
-Each is fitted to the group whose steps it then judges, and to nothing else. In a
-training run they would also remember earlier batches.
+Each is fitted to the group whose steps it then judges, and to nothing else. In
+a training run they would also remember earlier batches.
 """
 
 import numpy as np

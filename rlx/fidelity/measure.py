@@ -19,8 +19,8 @@ FORMULAS = {
   " the prompt's steps / their number, less its mean; ties share their mean",
   "sign": f"mean over steps with |A| > {SIGN_TOLERANCE} of 1 if sign A_hat ="
   " sign A, 1/2 if A_hat = 0, else 0",
-  "cosine": "g_hat . g / (|g_hat| |g|), g_hat = sum over steps of A_hat grad log"
-  " pi(a | s), g = grad J, over the parameters of all prompts",
+  "cosine": "g_hat . g / (|g_hat| |g|), g_hat = sum over steps of A_hat grad"
+  " log pi(a | s), g = grad J, over the parameters of all prompts",
   "r2": "(sum A_hat A)^2 / (sum A_hat^2 sum A^2) = c^2 sum A^2 / sum A_hat^2,"
   " c = sum A_hat A / sum A^2",
   "bias": "E[(E[A_hat | x] - c A)^2] / E[A_hat^2], x = (prompt, turn, state,"
@@ -116,8 +116,8 @@ def _metrics(
   out["r2"] = _ratio(signal, place["xx"])
   out["bias"] = _ratio(systematic, place["xx"])
   out["variance"] = _ratio(place["noise"], place["xx"])
-  rest = (place["x"] - scale * place["y"]) / place["n"]
-  out["offset"] = _ratio(rest, np.sqrt(place["xx"] / place["n"]))
+  rest = _ratio(place["x"] - scale * place["y"], place["n"])
+  out["offset"] = _ratio(rest, np.sqrt(_ratio(place["xx"], place["n"])))
   return out
 
 

@@ -2,8 +2,8 @@
 
 A node is a segment of `SEGMENT` steps, and on the last level all that is left;
 every node that has not ended is continued twice. So a tree of depth D has at
-most 2^D leaves, which are its group. Rows stand as `rlx.rollout.plans.tree` lays
-them out: a row for each node, `depth` 0 and `parent` -1 for the children of the
+most 2^D leaves, which are its group. Rows stand as `rlx.rollout.plans.tree`
+lays them out: a row for each node, `depth` 0 and `parent` -1 for the children of the
 prompt, the outcome on leaves and 0 elsewhere.
 """
 

@@ -64,7 +64,7 @@ def lakes(num_prompts: int = 8, turns: int = 12) -> world_types.Worlds:
 def _distance(
   transition: np.ndarray, terminal: np.ndarray, gain: np.ndarray
 ) -> np.ndarray:
-  """Fewest moves from each cell to the goal; from a hole half the map's cells."""
+  """Fewest moves from each cell to the goal; from a hole half the cells."""
   distance = np.where(gain > 0, 0.0, len(gain) / 2)
   for _ in range(len(gain)):
     moved = 1.0 + (transition @ distance).min(-1)
@@ -72,7 +72,7 @@ def _distance(
   return distance
 
 
-# Nodes of `reasoning`: the question, then tracks of each later stage, then ends.
+# Nodes of `reasoning`: the question, tracks of each later stage, then ends.
 STAGES, TRACKS = 5, 3
 RIGHT_TRACK, DOUBTFUL, WRONG_TRACK = range(TRACKS)
 RIGHT = 1 + (STAGES - 1) * TRACKS

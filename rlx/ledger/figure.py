@@ -83,7 +83,7 @@ def draw(ledger: dict[str, Any], path: pathlib.Path) -> None:
       markerscale=2,
       handletextpad=0.1,
     )
-    fig.savefig(path, dpi=200)
+    fig.savefig(path, dpi=150)
 
 
 def _angles(axis, entries, which: str, processes, cases):

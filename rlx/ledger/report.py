@@ -8,7 +8,7 @@ from rlx.view import console
 
 TITLE = "Expected gradient of each recipe beside the true one, exactly"
 
-COLUMNS = ("", "credit", "factor", "angle", "loss", "factor", "angle", "shown")
+COLUMNS = ("", "credit", "factor", "angle", "loss", "angle", "shown")
 
 INTRODUCTION = """# The bias ledger
 
@@ -33,6 +33,8 @@ it again. Numbers of every case stand in `ledger.json`.
 
 Recipes that grow trees get trees: as many branches from a prompt as a group has
 members, two behind each, then one; a trajectory is a branch of the root.
+
+![Angles and factors of every recipe and process](ledger.png)
 
 What a recipe is told by verifiers, second learners and extra samples is exact
 here, so that what is found is the recipe's own. Recipes are as published:
@@ -99,15 +101,18 @@ def show(ledger: dict[str, Any], to: console.Console) -> None:
 def row(entry: dict[str, Any]) -> tuple[str, ...]:
   """A line of the table."""
   if "unknown" in entry:
-    return (entry["name"], "unknown", *[""] * 6)
+    return (entry["name"], "unknown", *[""] * 5)
   credit, loss = entry["credit"], entry["objective"]
   worst = credit if credit["worst"] or credit["vanishes"] else loss
-  return (entry["name"], *_cells(credit), *_cells(loss), _shown(worst))
+  return (
+    entry["name"],
+    *(credit["bias"], credit["factor"], _angle(credit)),
+    *(loss["bias"], _angle(loss), _shown(worst)),
+  )
 
 
-def _cells(verdict: dict[str, Any]) -> tuple[str, str, str]:
-  angle = f"{verdict['angle']:.1f}°" if verdict["angle"] else "0"
-  return verdict["bias"], verdict["factor"], angle
+def _angle(verdict: dict[str, Any]) -> str:
+  return f"{verdict['angle']:.1f}°" if verdict["angle"] else "0"
 
 
 def _shown(verdict: dict[str, Any]) -> str:

@@ -121,5 +121,6 @@ def _word(comparisons: Sequence[Comparison]) -> str:
     if max(rest) - min(rest) <= 10 * TOLERANCE * abs(rest[0]):
       times = f"{rest[0]:.6g}"
       return times if not name else name if times == "1" else f"{times} {name}"
-  factors = [c.factor for c in comparisons]
+  # Rounded first, so that a half is not what the last bits make of it.
+  factors = [round(c.factor, 6) + 0.0 for c in comparisons]
   return f"{min(factors):.2f} to {max(factors):.2f}"

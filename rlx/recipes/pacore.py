@@ -26,8 +26,8 @@ def pacore(
   Args:
     whiten: standardise the advantages over all tokens of the batch.
     fewest: messages that an answer has read, or all where there are fewer.
-    most: messages that it has read, and that are remembered of a prompt; 0 for
-      the stage of RL before the synthesis, which reads none.
+    most: messages that it has read; 0 for the stage of RL before the synthesis,
+      which reads none.
     easiest: prompts are learnt from whose messages succeed sometimes, but less
       often. 9/24 is for mathematics, 15/24 for code.
     value: loss of the value function.

@@ -4,7 +4,7 @@ from rlx import credit, objective
 from rlx.credit import gains, keep
 from rlx.recipes import recipe
 from rlx.rollout import segments
-from rlx.rollout.plans import chain
+from rlx.rollout.plans import chain, judge
 
 
 def spo_chain(
@@ -61,7 +61,7 @@ def spo_chain(
     evidence=("value_before", "value_after", "tokens"),
     plan=chain.chain(
       segments.cut(threshold, interval),
-      chain.Judge(continuations, max_tokens),
+      judge.Judge(continuations, max_tokens),
       max_steps=max_steps,
       certain=threshold,
     ),

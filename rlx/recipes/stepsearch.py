@@ -21,7 +21,7 @@ def stepsearch(
       final = F1(answer) + 0.618 key    on the last token; -1 if malformed
 
   G and P are `evidence.retrieval.information_gain` and `redundancy`. An episode
-  with a negative outcome is a malformed one, and earns nothing for its steps.
+  with an outcome of -1 is a malformed one, and earns nothing for its steps.
   Retrieved text is in no loss and in no statistic.
 
   Args:
@@ -40,8 +40,11 @@ def stepsearch(
     credit.at_step_end("information_gain"),
     credit.scale(credit.at_step_end("redundancy"), -1.0),
   )
+  # The final reward of a malformed episode is -1, and of no other negative.
+  well_formed = credit.chain(credit.outcome(), credit.above(-0.5))
   reward = credit.add(
-    credit.rewards(), credit.scale(credit.well_formed(gain), step_scale)
+    credit.rewards(),
+    credit.scale(credit.multiply(gain, well_formed), step_scale),
   )
   advantage = credit.gae(discount, lambda_)
   return recipe.Recipe(

@@ -6,7 +6,7 @@ from rlx import credit, objective
 from rlx.credit import gains
 from rlx.recipes import recipe
 from rlx.rollout import segments
-from rlx.rollout.plans import chain
+from rlx.rollout.plans import chain, judge
 
 
 def vsrm(
@@ -80,7 +80,7 @@ def vsrm(
     evidence=("value_before", "value_after", "tokens"),
     plan=chain.chain(
       segments.words(first=first, apart=apart, end=end),
-      chain.Judge(continuations, max_tokens, suffix=end),
+      judge.Judge(continuations, max_tokens, suffix=end),
       max_steps=max_steps,
     ),
     verbs=("sample", "edit", "continue_from"),

@@ -1,8 +1,7 @@
 """The verb `filter`: which groups, or edges, are worth learning from.
 
-Each function returns bool, true for what is kept. A filter leaves alone whoever
-has nothing to filter by: a group in which every environment failed is kept by
-none but `alive`, and is without a loss anyway.
+Each function returns bool, true for what is kept. Prompts that are solved too
+often to teach more are `evidence.steering.solved`.
 """
 
 import numpy as np
@@ -48,23 +47,6 @@ def band(
   if not low < high:
     raise ValueError(f"low={low} is not below high={high}: nothing is kept")
   return (accuracy > low) & (accuracy < high)
-
-
-def unsolved(
-  outcomes: Float[np.ndarray, "P N"],
-  *,
-  solved_above: float = 0.5,
-  rate: float = 0.9,
-) -> Bool[np.ndarray, " P"]:
-  """Prompts that are solved less often than `rate`: RAPO's pruning.
-
-  Args:
-    outcomes: a sample is a solution where its outcome is above `solved_above`,
-      which the paper leaves open.
-
-  Source: arXiv:2509.24107 [paper].
-  """
-  return (outcomes > solved_above).mean(1) < rate
 
 
 def edges(

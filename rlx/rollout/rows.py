@@ -1,32 +1,10 @@
 """Rows of a batch that went on differently from a place in their middle."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from rlx.rollout import edits, played
-
-
-def widen(found: played.Played, turns: int) -> played.Played:
-  """Returns the rows with room for `turns` steps each, the last ones unused.
-
-  Raises:
-    ValueError: there is room for more already.
-  """
-  log = edits.copy(found.record)
-  width = log.reward.shape[1]
-  if turns < width:
-    raise ValueError(f"turns={turns}: rows have room for {width} steps")
-  row = np.arange(len(log.tokens))[:, None]
-  segment = np.where(log.segment >= 0, log.segment % width + row * turns, -1)
-  pad = lambda x: np.pad(x, ((0, 0), (0, turns - width)))
-  wide = {name: pad(getattr(log, name)) for name in edits.TURNS}
-  columns = {name: pad(x) for name, x in log.columns.items()}
-  log = dataclasses.replace(
-    log, **wide, segment=segment.astype(np.int32), columns=columns
-  )
-  return found._replace(record=log)
 
 
 def splice(

@@ -131,6 +131,20 @@ def test_a_tree_of_depth_one_is_a_group(entries, fresh):
       assert one == pytest.approx(other, abs=1e-9)
 
 
+def test_both_parts_of_a_sum_see_the_decision_to_stop():
+  def gigpo() -> recipes.Recipe:
+    return recipes.gigpo(discount=1.0, scale=False)
+
+  found = compute.ledger([gigpo], with_parts=False)
+  factor = dict(
+    zip(found["cases"], found["entries"][0]["credit"]["factors"], strict=True)
+  )
+  for policy in ("even", "tilted"):
+    case = f"stop_or_continue/{policy}"
+    assert factor[f"{case}/2"] == pytest.approx(2 / 2, abs=1e-9)
+    assert factor[f"{case}/3"] == pytest.approx(2 * 2 / 3, abs=1e-9)
+
+
 def test_evidence_that_is_not_known_is_said_to_be():
   def mystery() -> recipes.Recipe:
     return recipes.Recipe(

@@ -64,7 +64,6 @@ SMALL: dict[str, dict[str, Any]] = {
     **{"continuations": 4, "max_tokens": 1, "max_steps": 2, "end": "l"},
     **{"first": 0, "apart": 0},
   },
-  "portool": {"num": 8},
   "tree_grpo": {"branches": "4,2"},
   "pacore": {"fewest": 1, "most": 2, "easiest": 1.01},
 }
@@ -145,7 +144,8 @@ def test_it_trains_and_the_reward_rises(method):
   most = 1.0 if run.recipe.name in {*WRITTEN, "hi_agent"} else 2.0
   assert np.mean(reward[:2]) < 0.6 * most
   assert np.mean(reward[-2:]) > max(0.6 * most, reward[0] + 0.2 * most)
-  names = set(run.done[0].metrics)
+  # In a batch that teaches nothing there is no loss.
+  names = set().union(*(done.metrics for done in run.done))
   expected = ALWAYS | (VALUE if run.recipe.objective.needs_value else set())
   expected |= set() if run.recipe.name in UNCLIPPED else CLIP
   assert names >= expected

@@ -183,6 +183,29 @@ def test_a_prover_that_is_the_policy_only_scales_its_advantage():
   check(advantages(made, PAV), 6 * advantages(gains.gain(), PAV))
 
 
+def test_pav_with_a_prover_of_its_own():
+  other = {"prover_before": [1, 1, 0.5], "prover_after": [1, 0.5, 1]}
+  steps = chain([0.5, 0.75, 1], [0.5, 0.5, 0.75], **other)
+  made = recipes.pav(prover="policy")
+  check(advantages(made, steps), [0.5, 0.75 - 0.25, 1 + 0.25])
+  assert len(made.providers) == 1
+  assert not recipes.pav().providers
+
+  def under(params):
+    return {"prover": world.verbs()}[params]
+
+  world = simulator.Simulator(lambda text: text.count("r") / 6)
+  do = world.verbs()._replace(evidence=({"params": "prover"},), under=under)
+  one, _ = made.plan.collect(do, [0, 1], [0, 1], ())
+  assert set(one.record.columns) >= set(made.evidence)
+
+
+def test_outcomes_that_are_no_chances_are_cut_for_the_prover():
+  steps = chain([3.0], [-2.0])
+  check(advantages(gains.gain(4), steps), [1])
+  check(advantages(gains.gain(1), steps), [5])
+
+
 PORTOOL = table(
   [0, 0, 0, 1, -1, 1, 1], node=[0, 0.2, -0.2, 0.1, 0.1, 0.1, -0.1]
 )

@@ -207,16 +207,6 @@ def test_a_cut_inside_of_a_step_or_twice_is_refused():
     rows.splice(found, [(0, 2), (0, 2)], found)
 
 
-def test_a_wider_table_has_the_same_steps():
-  found = batch(talk())
-  wide = rows.widen(found, 5).record
-  scripted.check(wide)
-  assert wide.reward[1].tolist() == [4, 5, 0, 0, 0]
-  assert wide.segment[1, 2] == 5
-  with pytest.raises(ValueError, match="room for 3"):
-    rows.widen(found, 2)
-
-
 @pytest.mark.parametrize("seed", range(8))
 def test_edits_of_random_conversations_copy_and_keep_what_holds(seed):
   log = tiny.batch(rows=8, length=48, seed=seed)

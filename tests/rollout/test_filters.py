@@ -60,12 +60,6 @@ def test_pacore_keep():
     filters.band(accuracy, 0.5, 0.5)
 
 
-def test_rapo_prunes_prompts_that_are_solved():
-  outcomes = np.array([[1.0] * 10, [1.0] * 9 + [0.5], [1.0] * 8 + [0, 0]])
-  assert filters.unsolved(outcomes).tolist() == [False, False, True]
-  assert filters.unsolved(outcomes, rate=0.95).tolist() == [False, True, True]
-
-
 def test_edges_without_an_advantage_are_dropped():
   # spotree_adv, whose kept edges are 1 to 4.
   advantages = np.array([0, 0.25, -0.25, 0.5, -0.5, 0, 0])

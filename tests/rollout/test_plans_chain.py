@@ -5,6 +5,7 @@ import pytest
 
 from rlx.rollout import segments
 from rlx.rollout.plans import chain
+from rlx.rollout.plans import judge as judging
 from tests.rollout import simulator
 from tests.rollout import test_verbs as real
 
@@ -31,7 +32,7 @@ def collect(plan, world):
 
 def test_values_are_means_over_continuations():
   world = simulator.Simulator(share, chance=fair)
-  judge = chain.Judge(400, prompt=True)
+  judge = judging.Judge(400, prompt=True)
   plan = chain.chain(segments.every(1), judge, max_steps=4)
   log = collect(plan, world).record
   np.testing.assert_array_equal(log.turns, 4)
@@ -55,7 +56,7 @@ def test_values_are_means_over_continuations():
 
 def test_a_completion_is_paid_on_its_last_step_and_loses_nothing():
   world = simulator.Simulator(share, chance=fair)
-  plan = chain.chain(segments.every(2), chain.Judge(1), max_steps=3)
+  plan = chain.chain(segments.every(2), judging.Judge(1), max_steps=3)
   log = collect(plan, world).record
   np.testing.assert_array_equal(log.turns, 2)
   table = log.steps()
@@ -75,7 +76,7 @@ def test_a_completion_is_paid_on_its_last_step_and_loses_nothing():
 
 def test_a_completion_without_a_cut_is_one_step_without_gain():
   world = simulator.Simulator(share, chance=fair)
-  plan = chain.chain(segments.cut(0.1, 1), chain.Judge(9), max_steps=3)
+  plan = chain.chain(segments.cut(0.1, 1), judging.Judge(9), max_steps=3)
   log = collect(plan, world).record
   np.testing.assert_array_equal(log.turns, 1)
   assert not world.calls
@@ -86,7 +87,7 @@ def test_a_completion_without_a_cut_is_one_step_without_gain():
 def test_a_cut_at_the_prompt_gives_the_first_step_a_value_before():
   world = simulator.Simulator(share, chance=fair)
   plan = chain.chain(
-    segments.cut(0.6, 2), chain.Judge(300), max_steps=4, certain=0.6
+    segments.cut(0.6, 2), judging.Judge(300), max_steps=4, certain=0.6
   )
   log = collect(plan, world).record
   np.testing.assert_array_equal(log.turns, 2)
@@ -100,7 +101,7 @@ def test_a_cut_at_the_prompt_gives_the_first_step_a_value_before():
 def test_there_are_no_more_steps_than_there_is_room_for():
   world = simulator.Simulator(share, chance=fair)
   for most, want in ((1, 1), (2, 2), (3, 3), (9, 4)):
-    plan = chain.chain(segments.every(1), chain.Judge(1), max_steps=most)
+    plan = chain.chain(segments.every(1), judging.Judge(1), max_steps=most)
     np.testing.assert_array_equal(collect(plan, world).record.turns, want)
 
 
@@ -109,7 +110,7 @@ def test_a_continuation_that_is_cut_off_counts_nothing():
     lambda text: 1.0, chance=lambda text: {"l": 0.5, ".": 0.5}, longest=4
   )
   plan = chain.chain(
-    segments.every(1), chain.Judge(400, max_tokens=1), max_steps=2
+    segments.every(1), judging.Judge(400, max_tokens=1), max_steps=2
   )
   log = collect(plan, world).record
   long = log.turns == 2
@@ -122,7 +123,7 @@ def test_the_steps_of_an_episode_are_its_turns():
   """A turn of r pays 1; the value counts what was paid before it."""
   pays = lambda text: float(text.endswith("r"))
   world = simulator.Simulator(pays, chance=lambda text: FAIR, turns=3)
-  judge = chain.Judge(400, prompt=True)
+  judge = judging.Judge(400, prompt=True)
   plan = chain.chain(segments.every(1), judge, max_steps=9)
   log = collect(plan, world).record
   assert plan.size(world.shape).turns == 3
@@ -147,7 +148,7 @@ def test_environments_that_fail_leave_no_trace():
     return found
 
   world.continue_from = broken
-  judge = chain.Judge(3)
+  judge = judging.Judge(3)
   plan = chain.chain(segments.every(1), judge, max_steps=9)
   log = collect(plan, world).record
   assert log.turns[0] == 0
@@ -160,7 +161,7 @@ def test_environments_that_fail_leave_no_trace():
 def test_a_suffix_is_put_behind_the_prefix():
   world = simulator.Simulator(share, chance=fair, longest=8)
   plan = chain.chain(
-    segments.every(2), chain.Judge(2, max_tokens=9, suffix="r r"), max_steps=3
+    segments.every(2), judging.Judge(2, max_tokens=9, suffix="r r"), max_steps=3
   )
   seen = []
   inner = world.continue_from
@@ -182,16 +183,16 @@ def test_a_suffix_is_put_behind_the_prefix():
 
 def test_where_a_suffix_has_no_room_nothing_is_judged():
   world = simulator.Simulator(share, chance=fair, longest=4)
-  judge = chain.Judge(2, suffix="r r")
+  judge = judging.Judge(2, suffix="r r")
   plan = chain.chain(segments.every(1), judge, max_steps=4)
   np.testing.assert_array_equal(collect(plan, world).record.turns, 2)
 
 
 def test_what_makes_no_sense_is_refused():
   with pytest.raises(ValueError, match="max_steps=0"):
-    chain.chain(segments.every(1), chain.Judge(1), max_steps=0)
+    chain.chain(segments.every(1), judging.Judge(1), max_steps=0)
   with pytest.raises(ValueError, match="continuations=0"):
-    chain.chain(segments.every(1), chain.Judge(0), max_steps=1)
+    chain.chain(segments.every(1), judging.Judge(0), max_steps=1)
 
 
 @pytest.mark.parametrize(
@@ -199,7 +200,7 @@ def test_what_makes_no_sense_is_refused():
 )
 def test_it_runs_on_the_real_verbs(task):
   do, _ = real.bind(task)
-  judge = chain.Judge(2, prompt=True, suffix="r")
+  judge = judging.Judge(2, prompt=True, suffix="r")
   plan = chain.chain(segments.every(1), judge, max_steps=3)
   log = plan.collect(do, [7, 8], [0, 1], ())[0].record
   size = plan.size(do.shape)
@@ -207,3 +208,27 @@ def test_it_runs_on_the_real_verbs(task):
   steps = log.steps()
   assert np.isfinite(steps.extras["value_before"]).all()
   assert float(steps.extras["tokens"].sum()) == log.mask.sum()
+
+
+def test_a_prover_judges_the_same_prefixes_under_its_own_parameters():
+  """It always says r, so that all that is left to say succeeds."""
+  world = simulator.Simulator(share, chance=fair)
+  sure = lambda text: {"r": 1.0} if len(text) < 3 else {".": 1.0}
+  other = simulator.Simulator(share, chance=sure)
+  judge = judging.Judge(20, prompt=True)
+  plan = chain.chain(
+    segments.every(1),
+    judge,
+    max_steps=4,
+    prover=lambda do: other.verbs(),
+  )
+  log = collect(plan, world).record
+  assert set(plan.columns) == set(log.columns)
+  assert [x[0] for x in world.calls] == [x[0] for x in other.calls]
+  np.testing.assert_allclose(log.columns["prover_before"][:, 0], 1)
+  for row in range(4):
+    text = world.said(log.tokens[row, : log.length[row]])
+    lost = np.cumsum([word == "l" for word in text]) / 3
+    np.testing.assert_allclose(
+      log.columns["prover_after"][row], 1 - lost, atol=1e-6
+    )

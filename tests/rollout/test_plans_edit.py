@@ -12,6 +12,7 @@ import pytest
 
 from rlx import config, prompts
 from rlx.envs import search
+from rlx.rollout import played
 from rlx.rollout.plans import (
   erasing,
   foresight,
@@ -46,7 +47,7 @@ class Play:
     return self._shown(), {"state_key": self.done}
 
   def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
-    right = action == self.expert_action()
+    right = action == "abc"[(self.index + len(self.done)) % 3]
     self.done = (*self.done, action)
     over = len(self.done) == self.task.turns
     info = {"state_key": self.done, "evidence": {"matched": float(right)}}
@@ -158,6 +159,11 @@ def test_a_replayed_row_says_which_parameters_wrote_it(monkeypatch):
   row = int(np.argmax(found.record.outcome()))
   assert (version[row] == 1).all()
   assert (np.delete(version, row, 0) == 3).all()
+  # It goes where its row goes.
+  moved = played.select(found, np.array([row, 1 - row]))
+  both = played.join([moved, played.select(found, np.array([2]))])
+  version = np.asarray(both.record.rollout().version)
+  assert version[:, 0].tolist() == [1, 3, 3]
 
 
 def test_the_memory_keeps_its_shapes_and_forgets_the_oldest(monkeypatch):
@@ -261,6 +267,24 @@ def test_there_may_be_no_patch_or_any_number(monkeypatch, patches):
   assert turns.tolist() == ([[1]] * 4 if patches == 0 else [[1, 1, 1]] * 4)
   with pytest.raises(ValueError, match="patches=-2"):
     patched.patched(patches=-2)
+
+
+def test_an_expert_who_cannot_act_ends_the_trajectory(monkeypatch):
+  def fail(self):
+    raise RuntimeError("asleep")
+
+  collect, memory = scripted.gather(
+    monkeypatch,
+    Game(),
+    patched.patched(patches=1, threshold=-1.0),
+    lambda *_: "no",
+    evidence=("matched", "index"),
+    sizes=SIZES,
+  )
+  monkeypatch.setattr(Play, "expert_action", fail)
+  found, _ = collect([0, 1], memory)
+  assert found.record.turns.tolist() == [1, 0] * 4
+  assert not found.success.any()
 
 
 def test_first_returns_flow_through_matches_only(monkeypatch):
@@ -586,7 +610,7 @@ def test_a_prompt_has_its_last_messages_and_those_that_fit(monkeypatch):
   collect, memory = scripted.gather(
     monkeypatch,
     ASKED,
-    synthesis.synthesis(fewest=3, most=3),
+    synthesis.synthesis(fewest=3, most=3, remembered=3),
     reading,
     sizes={**READ, "max_prompt_length": 5},
   )

@@ -1,50 +1,26 @@
 """Chains with values: what was sampled, cut into steps that are each judged."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+import collections
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from rlx.rollout import engine, plan, played, record, segments
 from rlx.rollout import verbs as rollout_verbs
+from rlx.rollout.plans import judge as judging
 
-SEED = 1  # The continuations are not what was sampled in the first place.
-UNFINISHED = ("max_tokens", "cut")
 _NEEDS: tuple[rollout_verbs.Name, ...] = ("sample", "continue_from", "edit")
-
-
-class Judge(NamedTuple):
-  """How the value of a prefix is estimated.
-
-  Attributes:
-    continuations: whose mean outcome it is. One that was not finished counts 0.
-    max_tokens: of one of them; None for as many as a completion may have.
-    prompt: estimate the value of the prompt too. Without, the first step is
-      given the value before it that it had after, unless it begins with a cut.
-    suffix: text that is put behind the prefix of a completion before it goes
-      on, such as one that forces an answer. Episodes go on without.
-  """
-
-  continuations: int
-  max_tokens: int | None = None
-  prompt: bool = False
-  suffix: str = ""
-
-
-class Judged(NamedTuple):
-  """A prefix: of a row, before its step `step`, of `length` tokens."""
-
-  row: int
-  step: int
-  length: int
+_COLUMNS = ("value_before", "value_after", "tokens")
+_COLUMNS += ("prover_before", "prover_after")
 
 
 def chain(
   segmenter: segments.Segmenter,
-  judge: Judge,
+  judge: judging.Judge,
   *,
   max_steps: int,
   certain: float = float("inf"),
+  prover: Callable[[rollout_verbs.Verbs], rollout_verbs.Verbs] | None = None,
 ) -> plan.Plan:
   """Every prompt is sampled, and every sample cut into steps with values.
 
@@ -54,9 +30,11 @@ def chain(
       ends before, or behind, the step. The last has its trajectory's outcome
       behind it; the others the mean over continuations, and what was paid.
     tokens  that the policy chose in the step with probability below `certain`.
+    prover_before, prover_after  the values to a prover, if there is one.
 
   Args:
     max_steps: of a completion; what the segmenter cuts finer is joined.
+    prover: the verbs under other parameters.
 
   Raises:
     ValueError: max_steps or the continuations are not positive.
@@ -73,12 +51,16 @@ def chain(
       one, cuts, based = _completions(one, do, segmenter, judge, max_steps)
     else:
       cuts, based = _episodes(one, judge)
-    values, spent = _judge(one, do, cuts, judge)
-    seconds = {k: one.seconds.get(k, 0.0) + x for k, x in spent.items()}
-    log = one.record
-    log.columns.update(_columns(log, cuts, values, based))
+    log, spent = one.record, collections.Counter(one.seconds)
+    judges = {"value": do} | ({} if prover is None else {"prover": prover(do)})
+    for name, other in judges.items():
+      values, seconds = judging.estimate(one, other, cuts, judge)
+      spent.update(seconds)
+      before, after = judging.before_and_after(log, cuts, values, based)
+      log.columns[f"{name}_before"] = before
+      log.columns[f"{name}_after"] = after
     log.columns["tokens"] = _count(log, certain)
-    return one._replace(seconds={**one.seconds, **seconds}), memory
+    return one._replace(seconds=dict(spent)), memory
 
   def size(shape: engine.Shape) -> plan.Size:
     turns = max_steps if shape.turns == 1 else shape.turns
@@ -87,7 +69,7 @@ def chain(
   return plan.Plan(
     collect=collect,
     size=size,
-    columns=("value_before", "value_after", "tokens"),
+    columns=_COLUMNS if prover else _COLUMNS[:3],
     needs=_NEEDS if judge.suffix else _NEEDS[:2],
   )
 
@@ -96,8 +78,8 @@ def _completions(one, do, segmenter, judge, max_steps):
   """Cuts completions: the batch with more steps, and where to judge it."""
   log = one.record
   # Where nothing more could be said, nothing can be judged.
-  room = do.shape.action_tokens - len(_suffix(do, judge))
-  inside, cuts, based = [], [], log.turns > 0
+  room = do.shape.action_tokens - len(judging.suffix_of(do, judge))
+  inside, cuts, based = [], [], np.zeros(len(log.tokens), bool)
   for row in range(len(log.tokens)):
     chosen = np.flatnonzero(log.mask[row])
     if not len(chosen):
@@ -112,7 +94,7 @@ def _completions(one, do, segmenter, judge, max_steps):
     based[row] = judge.prompt or (len(found) > 0 and found[0] == 0)
     inside.append(segments.thin(found[found > 0], max_steps - 1))
     cuts += [
-      Judged(row, step, int(chosen[0] + x))
+      judging.Judged(row, step, int(chosen[0] + x))
       for step, x in enumerate(inside[row], 1)
     ]
   begin = log.mask.argmax(1)
@@ -123,7 +105,7 @@ def _completions(one, do, segmenter, judge, max_steps):
   )
 
 
-def _episodes(one: played.Played, judge: Judge):
+def _episodes(one: played.Played, judge: judging.Judge):
   """Returns where the turns of episodes begin."""
   log, cuts = one.record, []
   steps = log.reward.shape[1]
@@ -131,14 +113,14 @@ def _episodes(one: played.Played, judge: Judge):
   for row in range(len(log.tokens)):
     for step in range(1, int(log.turns[row])):
       begin = (log.segment[row] == row * steps + step).argmax()
-      cuts.append(Judged(row, step, int(begin)))
+      cuts.append(judging.Judged(row, step, int(begin)))
   return _prompts(log, based, log.mask.argmax(1)) + cuts, based
 
 
-def _prompts(log, based, begin) -> list[Judged]:
+def _prompts(log, based, begin) -> list[judging.Judged]:
   """Returns one cut for each prompt that is judged: samples share its value."""
   rows = {int(log.prompt[row]): row for row in np.flatnonzero(based)[::-1]}
-  return [Judged(int(row), 0, int(begin[row])) for row in rows.values()]
+  return [judging.Judged(int(row), 0, int(begin[row])) for row in rows.values()]
 
 
 def _divide(log: record.Record, inside: Sequence[np.ndarray], steps: int):
@@ -164,94 +146,6 @@ def _divide(log: record.Record, inside: Sequence[np.ndarray], steps: int):
     for name, column in log.columns.items():
       out.columns[name][row, : last + 1] = column[row, 0]
   return out
-
-
-def _judge(one, do, cuts, judge) -> tuple[np.ndarray, dict[str, float]]:
-  """Returns the value at each cut, NaN where nothing could be played."""
-  if not cuts:
-    return np.zeros(0), {}
-  before, places = one, [rollout_verbs.Cut(x.row, x.length) for x in cuts]
-  suffix = _suffix(do, judge)
-  if suffix:
-    before, places = append(one, places, suffix)
-  found = do.continue_from(
-    before,
-    places,
-    judge.continuations,
-    max_tokens=judge.max_tokens if do.shape.turns == 1 else None,
-    seed=SEED,
-  )
-  outcome = found.record.outcome()
-  if do.shape.turns == 1:
-    outcome = np.where(np.isin(found.stop, UNFINISHED), 0.0, outcome)
-  exists = found.record.turns > 0
-  fold = lambda x: x.reshape(len(cuts), judge.continuations).sum(1)
-  count = fold(exists.astype(np.float64))
-  total = fold(np.where(exists, outcome, 0.0))
-  value = np.where(count > 0, total / np.maximum(count, 1), np.nan)
-  paid = [one.record.reward[x.row, : x.step].sum() for x in cuts]
-  return value + np.array(paid), dict(found.seconds)
-
-
-def append(
-  one: played.Played, cuts: Sequence[rollout_verbs.Cut], ids: Sequence[int]
-) -> tuple[played.Played, list[rollout_verbs.Cut]]:
-  """An edit: the prefixes that end at the cuts, with tokens put behind them.
-
-  Returns a row for each cut, and cuts at the ends of these. Nobody chose the
-  tokens, so nothing is to be learnt from these rows.
-  """
-  rows = np.array([x.row for x in cuts])
-  log = record.Record.empty(
-    one.record.prompt[rows],
-    one.record.sample[rows],
-    length=one.record.tokens.shape[1],
-    turns=1,
-    version=one.record.version,
-  )
-  texts = [[*one.record.tokens[x.row, : x.length].tolist(), *ids] for x in cuts]
-  log.observe(np.arange(len(cuts)), texts)
-  edited = one._replace(
-    record=log,
-    success=np.zeros(len(cuts), bool),
-    stop=["cut"] * len(cuts),
-    parse_errors=np.zeros(len(cuts), np.int32),
-    seconds={},
-    origin=tuple(one.origin[x.row] for x in cuts),
-    whole=None,
-  )
-  return edited, [
-    rollout_verbs.Cut(row, int(n)) for row, n in enumerate(log.length)
-  ]
-
-
-def _suffix(do: rollout_verbs.Verbs, judge: Judge) -> list[int]:
-  single = do.shape.turns == 1
-  wanted = single and judge.suffix
-  return do.tokenizer.encode(judge.suffix) if wanted else []
-
-
-def _columns(log, cuts, values, based) -> dict[str, np.ndarray]:
-  """Returns the values before and after each step, [B, T]."""
-  b, t = log.reward.shape
-  after, of_prompt = np.full((b, t), np.nan), {}
-  for cut, value in zip(cuts, values, strict=True):
-    if cut.step:
-      after[cut.row, cut.step - 1] = value
-    else:
-      of_prompt[int(log.prompt[cut.row])] = value
-  outcome = log.outcome()[:, None]
-  last = np.maximum(log.turns - 1, 0)
-  np.put_along_axis(after, last[:, None], outcome, 1)
-  # Where nothing could be played, the trajectory's own outcome is an estimate.
-  after = np.where(np.isnan(after), outcome, after)
-  before = np.concatenate([after[:, :1], after[:, :-1]], 1)
-  first = np.array([of_prompt.get(int(p), np.nan) for p in log.prompt])
-  known = based & ~np.isnan(first)
-  before[:, 0] = np.where(known, first, before[:, 0])
-  exists = np.arange(t)[None] < log.turns[:, None]
-  columns = {"value_before": before, "value_after": after}
-  return {k: np.where(exists, x, 0) for k, x in columns.items()}
 
 
 def _count(log: record.Record, certain: float) -> np.ndarray:

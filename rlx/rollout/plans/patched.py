@@ -1,6 +1,7 @@
 """UI-S1: the policy plays along a recorded expert, who helps it out."""
 
 import dataclasses
+import logging
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -15,6 +16,8 @@ from rlx.rollout import (
   record,
   verbs,
 )
+
+_LOG = logging.getLogger(__name__)
 
 COLUMNS = (
   *("trajectory", "index", "depth", "parent"),
@@ -128,9 +131,18 @@ def _until_mismatch(piece: _Piece) -> _Piece:
     int(row): int(np.argmax(wrong[row])) + 1
     for row in np.flatnonzero(wrong.any(1))
   }
-  return piece._replace(
-    found=piece.found._replace(record=edits.truncate(log, turns))
+  cut = [row for row, kept in turns.items() if kept < log.turns[row]]
+  success, stop = piece.found.success.copy(), list(piece.found.stop)
+  for row in cut:  # What came then was never played.
+    success[row], stop[row] = False, "completed"
+  shorter = edits.truncate(log, turns)
+  found = piece.found._replace(
+    record=shorter,
+    success=success,
+    stop=stop,
+    parse_errors=np.minimum(piece.found.parse_errors, shorter.turns),
   )
+  return piece._replace(found=found)
 
 
 def _go_on(do: verbs.Verbs, piece: _Piece, seed: int) -> _Piece | None:
@@ -142,8 +154,12 @@ def _go_on(do: verbs.Verbs, piece: _Piece, seed: int) -> _Piece | None:
     place = acting.place_of(found, row, last, piece.first[row])
     if place is None or log.columns["matched"][row, last] != 0:
       continue
-    expert = acting.opened(place).expert_action()
-    acted = acting.act(place, expert, do.tokenizer, seed=seed)
+    try:
+      expert = acting.opened(place).expert_action()
+      acted = acting.act(place, expert, do.tokenizer, seed=seed)
+    except Exception:  # Whatever an environment raises ends its episode.
+      _LOG.warning("row %d: the expert could not act", row, exc_info=True)
+      continue
     room = do.shape.length - do.shape.action_tokens
     if acted.place is None or acted.place.length > room:
       continue  # The expert ends the episode, or there is no room to go on.

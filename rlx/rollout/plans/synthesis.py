@@ -23,35 +23,40 @@ def synthesis(
   most: int = 24,
   hardest: float = 0.0,
   easiest: float = 9 / 24,
+  remembered: int = 24,
   prompts: int = 64,
 ) -> plan.Plan:
   """Samples messages, and then answers to each prompt with messages.
 
   In the first round every prompt is sampled as usual; what was answered are
-  messages, of which the last `most` of each prompt are remembered. In the
+  messages, of which the last `remembered` of each prompt are kept. In the
   second the prompt is put together with |M| of them, `fewest` <= |M| <= `most`,
   drawn by the prompt's id, and sampled; only these tokens are learnt from, and
   their reward is the task's. The batch is that of the second round.
 
-  Prompts are left out of the loss where the share of messages that succeed is
-  not between `hardest` and `easiest`, or where all syntheses do equally well.
+  Prompts are left out of the loss where the share of their messages that succeed
+  is not between `hardest` and `easiest`, or where all syntheses do equally well.
   Where fewer messages are remembered, or fit into a sequence, all of those are
   read. So `max_prompt_length` has to leave room for them.
 
   Args:
     fewest: messages that are read.
-    most: messages that are read, and that are remembered of a prompt.
+    most: messages that are read.
     hardest: messages succeed more often than this,
     easiest: and less often. 9/24 is the paper's for mathematics, 15/24 for code.
-    prompts: for how many prompts messages are remembered.
+    remembered: messages that are kept of a prompt.
+    prompts: for how many prompts messages are kept.
 
   Source: Hu et al. 2026 (PaCoRe), arXiv:2601.05593. [paper]
 
   Raises:
     ValueError: the numbers of messages or the shares are not in order.
   """
-  if not 1 <= fewest <= most:
-    raise ValueError(f"fewest={fewest}, most={most}: need 1 <= fewest <= most")
+  if not 1 <= fewest <= most <= remembered:
+    raise ValueError(
+      f"fewest={fewest}, most={most}, remembered={remembered}: must be at least "
+      "1, and in this order"
+    )
   if not hardest < easiest:
     raise ValueError(f"hardest={hardest} is not below easiest={easiest}")
 
@@ -61,14 +66,14 @@ def synthesis(
       "length": np.zeros((), np.int32),
       "success": np.zeros((), bool),
     }
-    return buffers.empty(prompts * most, like)
+    return buffers.empty(prompts * remembered, like)
 
   def collect(do: verbs.Verbs, prompt_ids, indices, memory: buffers.Buffer):
     found = do.sample(prompt_ids, indices)
     group = do.shape.num_samples
     keys = buffers.prompt_keys(found.record)[::group]
     said = _messages(found, do.shape.action_tokens)
-    memory = buffers.put(buffers.tick(memory), said, per_key=most)
+    memory = buffers.put(buffers.tick(memory), said, per_key=remembered)
     accuracy = np.array([_accuracy(memory, int(key)) for key in keys])
     chosen = [
       _choose(memory, int(key), int(prompt), fewest, most)

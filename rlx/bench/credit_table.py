@@ -36,9 +36,10 @@ def make(recipe: recipes.Recipe, rows: int, seed: int = 0) -> batch.Steps:
   if "parent" in recipe.evidence:
     parent = np.where(index > 0, row - index + (index - 1) // 2, -1)
     depth = np.floor(np.log2(index + 1))
+    outcome = (rng.random(rows) < 0.5).astype(np.float32)  # Of each leaf.
   ints = lambda x: jnp.asarray(x, jnp.int32)
   floats = lambda x: jnp.asarray(x, jnp.float32)
-  known = {f.name for f in dataclasses.fields(batch.Steps)}
+  known = {"length", *(f.name for f in dataclasses.fields(batch.Steps))}
   names = [x for x in recipe.evidence if x not in known]
   return batch.Steps(
     prompt=ints(trajectory // GROUP),

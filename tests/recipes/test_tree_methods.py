@@ -184,8 +184,12 @@ def test_a_prover_that_is_the_policy_only_scales_its_advantage():
 
 
 def test_pav_with_a_prover_of_its_own():
-  other = {"prover_before": [1, 1, 0.5], "prover_after": [1, 0.5, 1]}
-  steps = chain([0.5, 0.75, 1], [0.5, 0.5, 0.75], **other)
+  steps = chain(
+    [0.5, 0.75, 1],
+    [0.5, 0.5, 0.75],
+    prover_before=[1, 1, 0.5],
+    prover_after=[1, 0.5, 1],
+  )
   made = recipes.pav(prover="policy")
   check(advantages(made, steps), [0.5, 0.75 - 0.25, 1 + 0.25])
   assert len(made.providers) == 1

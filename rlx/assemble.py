@@ -13,6 +13,7 @@ from rlx.envs import protocol
 from rlx.models import config as model_config
 from rlx.models import policy as model_policy
 from rlx.recipes import recipe as recipes
+from rlx.rollout import plan as plans
 from rlx.rollout import sampling
 
 GREEDY = sampling.Sampling(temperature=0.0)
@@ -115,6 +116,13 @@ def check(config: experiment.TrainConfig, recipe: recipes.Recipe) -> None:
     raise ValueError(
       f"rollout.group_size={group}: recipe {recipe.name} compares the members "
       f"of a group and needs {recipe.min_group} or more"
+    )
+  if recipe.plan.size is not plans.whole and (
+    config.rollout.filter_groups or recipe.filter_groups
+  ):
+    raise ValueError(
+      f"rollout.filter_groups=true: recipe {recipe.name} collects batches that "
+      "are not made of groups of samples, so that no group can be left out"
     )
   if recipe.needs_value and config.value == "none":
     raise ValueError(

@@ -1,7 +1,11 @@
 """Step-level credit: which step of which trajectory earned the reward.
 
-`kernels` are the three reductions, `links` what is built from them, `tokens`
-carries credit between the step table and the tokens.
+`kernels` are the three reductions. Links are built from them: `links` are those
+that nearly every method has, `groups` what a group is, `history`, `graph` and
+`random_groups` other ways to find peers, `trees` and `gains` those on trees and
+on values before and after a step, `columns`, `linked` and `products` those that
+read evidence. `keep` narrows what is learnt from. `tokens` carries credit between
+the step table and the tokens.
 """
 
 from rlx.credit.chains import final

@@ -47,6 +47,8 @@ def pacore(
     confidence="paper",
     departures=(
       "that the advantages are whitened is inferred; whiten=False does not",
+      "messages are whole answers of recent policies, fewer than 16 at first;"
+      " theirs are conclusions, all sampled before the stage begins",
     ),
     evidence=("value",),
     plan=synthesis.synthesis(fewest=fewest, most=most, easiest=easiest)

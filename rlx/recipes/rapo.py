@@ -51,7 +51,8 @@ def rapo(
     source="Singh et al. 2025, arXiv:2509.24107",
     confidence="paper",
     departures=(
-      "a prompt counts as solved by outcomes above 0.5",
+      "a prompt counts as solved by outcomes above 0.5, and is not left out of"
+      " the next epoch; evidence.steering.solved says which would be",
       "a replayed sample keeps its log-probabilities and its version;"
       " learner.old_log_probs recomputes them",
     ),

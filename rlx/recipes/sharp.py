@@ -61,6 +61,8 @@ def sharp(
     departures=(
       "both weights are ours: theirs were not recovered",
       "several steps of one agent share one vote and their mean evidence",
+      "a masked agent says nothing in its turns, and the last answer is sampled"
+      " anew (inferred)",
     ),
     evidence=("role", "marginal", "tool"),
     plan=masked_agents.masked_agents(),

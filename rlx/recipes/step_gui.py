@@ -54,6 +54,7 @@ def step_gui(
     departures=(
       "clip.epsilon_high is constant; theirs follows a schedule",
       "above, below and epsilon_high are ours: theirs were not recovered",
+      "a hint stands where the first answer begins; where theirs does is unknown",
     ),
     plan=hinted.hinted() if hints else plan.sample(),
     verbs=("sample", "edit", "continue_from", "score"),

@@ -81,8 +81,8 @@ def train_on(
       summary.dead_groups(played, config.group_size), config.group_size
     )
   if config.mask_truncated:
-    lost |= np.array(
-      [stop not in ("completed", "stop") for stop in played.stop]
-    )
+    # What was cut on purpose goes on in other rows.
+    done = ("completed", "stop", "cut")
+    lost |= np.array([stop not in done for stop in played.stop])
   mask = rollout.mask & ~jnp.array(lost)[:, None]
   return dataclasses.replace(rollout, mask=mask), steps

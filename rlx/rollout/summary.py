@@ -51,8 +51,10 @@ def measure(played: Played) -> dict[str, float]:
     "parse_errors": played.parse_errors[kept].sum() / turns.sum(),
     **played.rewards,
   }
-  for reason, count in collections.Counter(played.stop).items():
-    out[f"stop/{reason}"] = count / len(played.stop)
+  counted = np.ones(len(kept), bool) if played.whole is None else played.whole
+  stops = np.array(played.stop)[counted].tolist()
+  for reason, count in collections.Counter(stops).items():
+    out[f"stop/{reason}"] = count / len(stops)
   return {name: float(x) for name, x in out.items()}
 
 

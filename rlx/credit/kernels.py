@@ -12,7 +12,7 @@ what they get means nothing. The key None puts all rows in one group, which is
 then a plain reduction: exact to the last bits, and fast on accelerators.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import jax
@@ -194,40 +194,30 @@ def fuse(
   """
   size = x.shape[0]
   vote = jnp.ones_like(x) if vote is None else vote
-  key = jnp.where((parent >= 0) & (vote > 0), parent, size)
-  reduce = _REDUCTIONS[how]
+  child = (parent >= 0) & (vote > 0)
+  key = jnp.where(child, parent, size)
+  votes = jax.ops.segment_sum(vote, key, size + 1)[:size]
+  deepest = jnp.max(jnp.where(child, depth, 0))
+
+  def reduce(y, at):
+    if how == "max":
+      top = jax.ops.segment_max(y, at, size + 1)[:size]
+      return jnp.where(jnp.isfinite(top), top, 0.0)
+    total = jax.ops.segment_sum(vote * y, at, size + 1)[:size]
+    return total if how == "sum" else _divide(total, votes)
 
   def level(y, d):
-    at = jnp.where(depth == d, key, size)
-    count = jax.ops.segment_sum(vote, at, size + 1)[:size]
-    children = reduce(y, vote, at)[:size]
-    return jnp.where(count > 0, r + c * children, y), None
+    # The children of a node are all of one depth.
+    node = (votes > 0) & (depth == d - 1)
+    children = reduce(y, jnp.where(depth == d, key, size))
+    return jnp.where(node, r + c * children, y)
+
+  def step(y, d):
+    # Trees are rarely as deep as they might be.
+    return jax.lax.cond(d <= deepest, level, lambda y, _: y, y, d), None
 
   depths = jnp.arange(max_depth, 0, -1, dtype=depth.dtype)
-  return jax.lax.scan(level, x, depths)[0]
-
-
-def _segment_mean(y, vote, key):
-  num = y.shape[0] + 1
-  total = jax.ops.segment_sum(vote * y, key, num)
-  return _divide(total, jax.ops.segment_sum(vote, key, num))
-
-
-def _segment_sum(y, vote, key):
-  return jax.ops.segment_sum(vote * y, key, y.shape[0] + 1)
-
-
-def _segment_max(y, vote, key):
-  del vote
-  top = jax.ops.segment_max(y, key, y.shape[0] + 1)
-  return jnp.where(jnp.isfinite(top), top, 0.0)
-
-
-_REDUCTIONS: dict[str, Callable[..., Array]] = {
-  "mean": _segment_mean,
-  "sum": _segment_sum,
-  "max": _segment_max,
-}
+  return jax.lax.scan(step, x, depths)[0]
 
 
 def _divide(total, count):

@@ -98,14 +98,17 @@ def moments(
   ddof: float,
 ) -> Moments:
   """Two passes; the second also takes up what rounding left in the first."""
-  votes = kernels.keyed_sum(vote, key)
+  votes, total = kernels.keyed_sums(key, vote, vote * x)
   lone = votes < 1.5
   safe = jnp.where(lone, 1.0, votes)
-  mean = kernels.keyed_sum(vote * x, key) / safe
+  mean = total / safe
   rest = x - mean
-  centred = rest - kernels.keyed_sum(vote * rest, key) / safe
+  left, square = kernels.keyed_sums(key, vote * rest, vote * rest**2)
+  left = left / safe
+  centred = rest - left
   freedom = jnp.where(lone, 1.0, jnp.maximum(votes - ddof, 1e-9))
-  var = kernels.keyed_sum(vote * centred**2, key) / freedom
+  # Nearly nothing is left, so that nothing cancels here.
+  var = jnp.maximum(square - votes * left**2, 0.0) / freedom
   # A root has no gradient at 0: look at it only where it is not 0.
   spread = (var > 0) & ~lone
   std = jnp.where(spread, jnp.sqrt(jnp.where(spread, var, 1.0)), 0.0)

@@ -42,8 +42,8 @@ def inner() -> estimator.Estimator:
   """The signal, and 0 on the first and on the last row of a trajectory."""
 
   def f(signal, steps):
-    first = chains.earlier(steps) < 0
-    return jnp.where(first | (steps.continues <= 0), 0.0, signal)
+    ends = (steps.index == 0) | (steps.continues <= 0)
+    return jnp.where(ends, 0.0, signal)
 
   return estimator.stateless(f)
 

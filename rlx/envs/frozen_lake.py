@@ -92,9 +92,7 @@ class FrozenLake:
     text = adapter.Text(
       observe=_observe, act=_act, state_key=_state_key, evidence=_evidence
     )
-    return adapter.GymnasiumEpisode(
-      env, text, invalid_penalty=self.invalid_penalty
-    )
+    return LakeEpisode(env, text, invalid_penalty=self.invalid_penalty)
 
   def demonstration(self, index: int, seed: int) -> list[tuple[str, str]]:
     """Returns (observation, action) pairs: `skill` optimal moves, else random."""
@@ -119,6 +117,21 @@ class FrozenLake:
       if lake[cell[0]][cell[1]] in "HG":
         break
     return pairs
+
+
+class LakeEpisode(adapter.GymnasiumEpisode):
+  """An episode in which somebody knows the shortest way."""
+
+  def expert_action(self) -> str:
+    """Returns the first of the moves that lead nearest to the goal."""
+    lake = _lake(self.env)
+    cell = divmod(int(self.observation), len(lake))
+    near = _near(lake, cell)
+    return ACTIONS[near.index(min(near))]
+
+  def hint(self) -> str:
+    """Returns what the expert would do."""
+    return self.expert_action()
 
 
 def _random_map(size: int, frozen: float, seed: int) -> tuple[str, ...]:
@@ -195,8 +208,7 @@ def _drawn(lake: tuple[str, ...], state: int) -> str:
 
 
 def _observe(env, observation) -> str:
-  lake = tuple("".join(row) for row in np.asarray(env.desc).astype(str))
-  return _drawn(lake, int(observation))
+  return _drawn(_lake(env), int(observation))
 
 
 def _state_key(env, observation) -> str:
@@ -206,17 +218,28 @@ def _state_key(env, observation) -> str:
 
 
 def _evidence(env, before, action, after) -> dict[str, float]:
-  lake = tuple("".join(row) for row in np.asarray(env.desc).astype(str))
-  distance = _distances(lake)
-  far = len(lake) ** 2
-  to_goal = lambda cell: distance.get(cell, far)
-  here = divmod(int(before), len(lake))
-  near = [to_goal(_moved(lake, here, move)) for move in range(len(ACTIONS))]
+  lake = _lake(env)
+  here, there = (divmod(int(cell), len(lake)) for cell in (before, after))
+  near = _near(lake, here)
   return {
-    "process": float(to_goal(divmod(int(after), len(lake))) < to_goal(here)),
+    "process": float(_to_goal(lake, there) < _to_goal(lake, here)),
     "matched": float(action is not None and near[action] == min(near)),
     "grounded": float(action is not None),
   }
+
+
+def _lake(env) -> tuple[str, ...]:
+  return tuple("".join(row) for row in np.asarray(env.desc).astype(str))
+
+
+def _near(lake: tuple[str, ...], cell: tuple[int, int]) -> list[int]:
+  """Returns the moves to the goal from where each of the four actions leads."""
+  return [_to_goal(lake, _moved(lake, cell, move)) for move in range(4)]
+
+
+def _to_goal(lake: tuple[str, ...], cell: tuple[int, int]) -> int:
+  """Returns the number of moves to the goal, or more than there are cells."""
+  return _distances(lake).get(cell, len(lake) ** 2)
 
 
 def _act(text: str) -> int | None:

@@ -35,25 +35,29 @@ class GymnasiumEpisode:
 
   An action that cannot be read costs `invalid_penalty` and leaves the state as
   it was; the observation is repeated.
+
+  Attributes:
+    env: Gymnasium's.
+    observation: its last.
   """
 
   def __init__(self, env: Any, text: Text, *, invalid_penalty: float = 0.1):
-    self._env = env
+    self.env = env
     self._text = text
     self._invalid_penalty = invalid_penalty
-    self._observation: Any = None
+    self.observation: Any = None
 
   def reset(self, seed: int) -> tuple[str, protocol.Info]:
-    self._observation, _ = self._env.reset(seed=seed)
+    self.observation, _ = self.env.reset(seed=seed)
     return self._shown({})
 
   def step(self, action: str) -> tuple[str, float, bool, bool, protocol.Info]:
-    chosen, before = self._text.act(action), self._observation
+    chosen, before = self._text.act(action), self.observation
     if chosen is None:
       found = {"parse_error": True, **self._evidence(before, None)}
       text, info = self._shown(found)
       return text, -self._invalid_penalty, False, False, info
-    self._observation, reward, terminated, truncated, info = self._env.step(
+    self.observation, reward, terminated, truncated, info = self.env.step(
       chosen
     )
     reward = float(reward)
@@ -64,18 +68,18 @@ class GymnasiumEpisode:
   def _evidence(self, before: Any, chosen: Any) -> protocol.Info:
     if self._text.evidence is None:
       return {}
-    now = self._observation
-    return {"evidence": self._text.evidence(self._env, before, chosen, now)}
+    now = self.observation
+    return {"evidence": self._text.evidence(self.env, before, chosen, now)}
 
   def snapshot(self) -> Any:
-    return copy.deepcopy(self._env), copy.deepcopy(self._observation)
+    return copy.deepcopy(self.env), copy.deepcopy(self.observation)
 
   def restore(self, snapshot: Any, seed: int) -> None:
-    self._env, self._observation = copy.deepcopy(snapshot)
+    self.env, self.observation = copy.deepcopy(snapshot)
     # Gymnasium has no other way to reseed without a reset.
-    self._env.unwrapped.np_random = np.random.default_rng(seed)
+    self.env.unwrapped.np_random = np.random.default_rng(seed)
 
   def _shown(self, info: protocol.Info) -> tuple[str, protocol.Info]:
-    key = self._text.state_key(self._env, self._observation)
-    text = self._text.observe(self._env, self._observation)
+    key = self._text.state_key(self.env, self.observation)
+    text = self._text.observe(self.env, self.observation)
     return text, {**info, "state_key": key}

@@ -176,11 +176,16 @@ class Game:
         f"episodes of {type(episode).__name__} cannot be continued from the "
         "middle, which this recipe asks for: they need snapshot() and restore()"
       )
+    try:
+      snapshot = episode.snapshot()
+    except Exception:  # Whatever an environment raises costs only its episode.
+      self._fail(row)
+      return
     place = played.Place(
       length=int(self.record.length[row]),
       turn=int(self._before[row] + self.record.turns[row]),
       state=self.state[row],
-      snapshot=episode.snapshot(),
+      snapshot=snapshot,
       make=self._makers[row],
     )
     self.places[row].append(place)

@@ -215,6 +215,20 @@ def test_evidence_is_that_of_the_shortest_way():
   assert [x["grounded"] for x in told] == [1, 1, 0, 1, 1]
 
 
+@pytest.mark.parametrize("index", range(4))
+def test_the_expert_gets_there_by_the_shortest_way(index):
+  episode = TASK.episode(index, "train")
+  assert isinstance(episode, frozen_lake.LakeEpisode)
+  episode.reset(seed=0)
+  for _ in range(TASK.max_turns):
+    assert episode.hint() == episode.expert_action()
+    _, reward, over, _, info = episode.step(episode.expert_action())
+    assert info["evidence"] == dict.fromkeys(TASK.evidence, 1.0)
+    if over:
+      break
+  assert reward == 1
+
+
 def test_an_episode_goes_on_from_a_snapshot_by_a_chance_of_its_own():
   task = dataclasses.replace(TASK, slippery=True)
   episode = task.episode(1, "train")

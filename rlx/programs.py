@@ -388,9 +388,7 @@ def _estimate(recipe, batch: Batch, credit, steps: batches.Steps):
     found["step/kept"] = metrics.mean(
       kept.astype(jnp.float32), batch.rollout.mask
     )
-    rollout = dataclasses.replace(
-      batch.rollout, mask=batch.rollout.mask & kept
-    )
+    rollout = dataclasses.replace(batch.rollout, mask=batch.rollout.mask & kept)
     batch = dataclasses.replace(batch, rollout=rollout)
   return batch, credit, found
 

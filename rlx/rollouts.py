@@ -18,7 +18,6 @@ from rlx.rollout import (
   engine,
   episodes,
   played,
-  sampling,
   verbs,
 )
 
@@ -90,7 +89,9 @@ def collect(
   return Rollouts(collector, gather, source.num_test)
 
 
-def _gather(shape, recipe, columns, source, compiled, tokenizer, mesh) -> Gather:
+def _gather(
+  shape, recipe, columns, source, compiled, tokenizer, mesh
+) -> Gather:
   whole = compiled(shape)
   keep = "continue_from" in recipe.plan.needs
   continue_from = bind.continuing(
@@ -117,7 +118,8 @@ def _gather(shape, recipe, columns, source, compiled, tokenizer, mesh) -> Gather
     )
 
   def gather(learnt, ids, indices, version, memory):
-    do = bound(*learnt, version)
+    params, evidence = learnt
+    do = bound(params, evidence, version)
     return recipe.plan.collect(do, ids, indices, memory)
 
   return gather

@@ -234,9 +234,7 @@ def train(
   parts = assemble.assemble(config)
   asked = configs.to_json(config)
   config = assemble.complete(config, parts.recipe)
-  opened = rundir.open_run(
-    workdir, asked, may_change=MAY_CHANGE
-  )
+  opened = rundir.open_run(workdir, asked, may_change=MAY_CHANGE)
   with (
     opened as run,
     checkpoint.Checkpointer(

@@ -18,7 +18,9 @@ Table = dict[str, np.ndarray]
 def grpo(table: Table) -> np.ndarray:
   """Outcomes, relative to those of the prompt; one vote a trajectory."""
   scores: dict[int, dict[int, float]] = defaultdict(dict)
-  rows = zip(table["prompt"], table["trajectory"], table["outcome"], strict=True)
+  rows = zip(
+    table["prompt"], table["trajectory"], table["outcome"], strict=True
+  )
   for prompt, trajectory, outcome in rows:
     scores[prompt][trajectory] = outcome
   moments = {
@@ -76,9 +78,7 @@ def columns(steps: batch.Steps) -> Table:
   return {name: np.asarray(getattr(steps, name)) for name in names}
 
 
-def _backwards(
-  table: Table, step: Callable[[int, float], float]
-) -> np.ndarray:
+def _backwards(table: Table, step: Callable[[int, float], float]) -> np.ndarray:
   out, later = np.zeros(len(table["reward"])), 0.0
   for row in range(len(out) - 1, -1, -1):
     later = step(row, later if table["continues"][row] else 0.0)

@@ -12,6 +12,7 @@ import numpy as np
 
 from rlx import tokenizer as tokenizers
 from rlx.rollout import edits, played, record
+from rlx.rollout import game as games
 
 
 class Acted(NamedTuple):
@@ -60,13 +61,13 @@ def act(
   """Takes a turn with this action.
 
   Raises:
-    Exception: whatever the environment raises.
+    Exception: whatever the environment raises; it pays no finite number.
   """
   episode = opened(place, seed)
   ids = [*tokenizer.encode(action), tokenizer.stop_ids[0]]
   shown, reward, terminated, truncated, info = episode.step(action)
   if terminated or truncated:
-    return Acted(ids, float(reward), None)
+    return Acted(ids, games.finite(reward), None)
   tokens = [*ids, *tokenizer.turn(shown)]
   state: Hashable = info.get("state_key", shown)
   after = place._replace(
@@ -75,7 +76,7 @@ def act(
     state=state,
     snapshot=episode.snapshot(),
   )
-  return Acted(tokens, float(reward), after)
+  return Acted(tokens, games.finite(reward), after)
 
 
 def place_of(

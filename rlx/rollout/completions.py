@@ -68,7 +68,9 @@ def complete(
   everyone = np.arange(shape.rows)
   log.observe(everyone, [prompts[row // group] for row in range(shape.rows)])
   origin = tuple(
-    Start(rows[row // group], len(prompts[row // group])) for row in everyone
+    Start(row, len(prompt))
+    for row, prompt in zip(rows, prompts, strict=True)
+    for _ in range(group)
   )
   ids = np.asarray(prompt_ids, np.int32)
   budget = np.full(shape.rows, shape.action_tokens)

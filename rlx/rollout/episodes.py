@@ -104,8 +104,8 @@ def go_on(
   """Continues episodes from where turns of theirs began.
 
   Args:
-    engine: for `len(cuts)` prompts as long as a whole sequence; its `turns` is
-      the most that are played.
+    engine: for `len(cuts)` prompts as long as a whole sequence, which no row
+      outgrows; its `turns` is the most that are played.
     cuts: `(row, length)` in `before`, see `verbs.Cut`.
     turns_left: how many turns an episode may still take from a place.
     seed: tells draws from one place apart.
@@ -125,7 +125,8 @@ def go_on(
     evidence=evidence,
   )
   left = np.repeat([turns_left(place) for place in places], group)
-  game = games.Game(shape, tokenizer, log, last_turn=left, keep=True)
+  game = games.Game(shape, tokenizer, log, last_turn=left, keep=True,
+    longest=shape.prompt_tokens)
   for each, place in enumerate(places):
     kept = before.record.tokens[cuts[each][0], : place.length].tolist()
     for here in range(each * group, (each + 1) * group):

@@ -29,6 +29,7 @@ class Game:
     *,
     last_turn: np.ndarray,
     keep: bool,
+    longest: int | None = None,
   ):
     """Describes rows that nobody plays yet; `reset` or `restore` come next.
 
@@ -37,6 +38,7 @@ class Game:
         `prompt` and `sample`.
       last_turn: how many turns each may take from here.
       keep: whether the places where turns begin are kept, to go on from.
+      longest: tokens that a row may have; None for as many as fit its turns.
     """
     rows = shape.rows
     self.shape = shape
@@ -54,6 +56,8 @@ class Game:
     self._before = np.zeros(rows, np.int32)  # Turns played before this game.
     self._last_turn = last_turn
     self._keep = keep
+    self._longest = longest
+    self._begun: set[int] = set()  # Rows that were reset, and not restored.
 
   # Beginning.
 
@@ -62,6 +66,7 @@ class Game:
   ) -> None:
     """Starts the members of a group: what they are shown first is one prompt."""
     texts: list[str] = []
+    self._begun.update(rows)
     for row in rows:
       try:
         self.episodes[row] = make()
@@ -140,7 +145,7 @@ class Game:
       next_state = info.get("state_key", shown)
       self.record.pay(
         row,
-        _finite(reward),
+        finite(reward),
         self.state[row],
         text,
         next_state,
@@ -164,7 +169,12 @@ class Game:
     # Where the policy did not close its turn itself, it is closed for it.
     closing = [] if stopped else [self.tokenizer.stop_ids[0]]
     self.said[row] = closing + self.tokenizer.turn(shown)
-    if len(self.said[row]) > self.shape.turn_tokens:
+    after = self.record.length[row] + len(self.said[row])
+    longest = self._longest or self.shape.length
+    if (
+      len(self.said[row]) > self.shape.turn_tokens
+      or after + self.shape.action_tokens > longest
+    ):
       self._end(row, "context_overflow")
 
   def _keep_place(self, row: int) -> None:
@@ -198,7 +208,8 @@ class Game:
     self.record.observe(rows, [self.said[row] for row in rows])
     for row in rows.tolist():
       self._keep_place(row)
-      self._end(row, "cut")
+      if self.live[row]:
+        self._end(row, "cut")
 
   def _fail(self, row: int) -> None:
     """Takes an episode out while its environment's exception is handled."""
@@ -206,7 +217,10 @@ class Game:
     self._end(row, "environment_error")
     self.success[row] = False
     self.record.drop(row)
-    if all(stop == "environment_error" for stop in self.stop):
+    # Of those that are only continued, all may fail: others remain.
+    if len(self._begun) == len(self.stop) and all(
+      stop == "environment_error" for stop in self.stop
+    ):
       raise RuntimeError(
         f"the environments of all {len(self.stop)} episodes of a batch failed; "
         "the last one's error is above"
@@ -234,7 +248,12 @@ def prompt(
   return ids
 
 
-def _finite(reward: Any) -> float:
+def finite(reward: Any) -> float:
+  """Returns a reward as a number.
+
+  Raises:
+    ValueError: it is not finite.
+  """
   number = float(reward)
   if not abs(number) <= np.finfo(np.float32).max:
     raise ValueError(f"reward={reward}: must be a finite float32")

@@ -120,12 +120,17 @@ class Record:
     """Fills the row's latest step.
 
     Raises:
-      ValueError: evidence is missing that the record has a column for.
+      ValueError: evidence is missing that the record has a column for, or is
+        not finite.
     """
     turn = self.turns[row] - 1
     for name, column in self.columns.items():
       if evidence is None or name not in evidence:
         raise ValueError(f"the step has no evidence {name!r}")
+      if not abs(float(evidence[name])) <= np.finfo(np.float32).max:
+        raise ValueError(
+          f"evidence {name!r} is {evidence[name]}: must be a finite float32"
+        )
       column[row, turn] = evidence[name]
     self.reward[row, turn] = reward
     self.state[row, turn] = key(state)

@@ -220,6 +220,7 @@ def test_the_expert_gets_there_by_the_shortest_way(index):
   episode = TASK.episode(index, "train")
   assert isinstance(episode, frozen_lake.LakeEpisode)
   episode.reset(seed=0)
+  reward = 0.0
   for _ in range(TASK.max_turns):
     assert episode.hint() == episode.expert_action()
     _, reward, over, _, info = episode.step(episode.expert_action())
@@ -239,6 +240,7 @@ def test_an_episode_goes_on_from_a_snapshot_by_a_chance_of_its_own():
 
   def go_on(seed):
     other = task.episode(1, "train")
+    assert isinstance(other, protocol.Restorable)
     other.restore(kept, seed)
     return [other.step("down")[0] for _ in range(4)]
 
@@ -246,6 +248,7 @@ def test_an_episode_goes_on_from_a_snapshot_by_a_chance_of_its_own():
   assert len({tuple(go_on(seed)) for seed in range(8)}) > 1
   episode.step("down")
   again = task.episode(1, "train")
+  assert isinstance(again, protocol.Restorable)
   again.restore(kept, 0)
   # What was played since has not changed it: an unreadable word shows where.
   assert again.step("nothing")[0] == shown

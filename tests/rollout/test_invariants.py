@@ -8,8 +8,8 @@ import jax
 import numpy as np
 import pytest
 
-from rlx import experiment, recipes, rollouts
 from rlx import batch as batches
+from rlx import experiment, recipes, rollouts
 from rlx.objective import log_probs
 from rlx.rollout import config as rollout_config
 from rlx.rollout import engine, refill, summary

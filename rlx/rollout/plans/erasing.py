@@ -1,5 +1,6 @@
 """ERL: a step that brought nothing is erased, and written anew."""
 
+import logging
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -7,6 +8,8 @@ import numpy as np
 from rlx import tokenizer as tokenizers
 from rlx.evidence import retrieval
 from rlx.rollout import acting, edits, plan, played, rows, verbs
+
+_LOG = logging.getLogger(__name__)
 
 Phase = Literal["search", "sub_answer", "other"]
 
@@ -74,7 +77,11 @@ def _cuts(
 ) -> list[tuple[int, int]]:
   cuts = []
   for row in np.flatnonzero(found.record.turns > 0).tolist():
-    turn = _first_bad(found, row, tokenizer, alpha, beta)
+    try:
+      turn = _first_bad(found, row, tokenizer, alpha, beta)
+    except Exception:  # What an environment raises leaves its episode as it is.
+      _LOG.warning("row %d: its phases are not known", row, exc_info=True)
+      continue
     if turn is not None:
       cuts.append((row, int(edits.starts(found.record, row)[turn])))
   return cuts

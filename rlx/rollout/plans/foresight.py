@@ -1,12 +1,16 @@
 """Hi-Agent: a sub-goal is scored by what is done with it one turn later."""
 
 import dataclasses
+import logging
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from rlx.evidence import foresight as scores
 from rlx.rollout import acting, edits, engine, plan, played, record, verbs
+from rlx.rollout import game as games
+
+_LOG = logging.getLogger(__name__)
 
 
 @runtime_checkable
@@ -71,7 +75,7 @@ def foresight(
   def collect(do: verbs.Verbs, prompt_ids, indices, memory):
     begun = do.start(prompt_ids, indices)
     group = do.shape.num_samples
-    goals = do.continue_from(begun, acting.ends(begun), group, max_turns=1)
+    goals = _propose(do, begun, group)
     open_ = [row for row, stop in enumerate(goals.stop) if stop == "cut"]
     paid = {row: [0.0] for row in range(len(goals.stop))}
     parts, at = [goals], np.full((len(goals.stop), look_ahead), -1)
@@ -83,11 +87,19 @@ def foresight(
       at[open_] = len(goals.stop) + numbers
       reward = np.clip(acts.record.outcome(), 0, 1).reshape(-1, look_ahead)
       paid |= dict(zip(open_, reward.tolist(), strict=True))
-    goals = goals._replace(record=edits.copy(goals.record))
+    goals = goals._replace(
+      record=edits.copy(goals.record), stop=list(goals.stop)
+    )
     for row in np.flatnonzero(goals.record.turns > 0).tolist():
       goal = acting.text_of(goals.record, row, 0, do.tokenizer)
       place = acting.places(begun, row // group)[0]
-      goals.record.reward[row, 0] = score(place, goal, paid[row])
+      try:
+        scored = games.finite(score(place, goal, paid[row]))
+        goals.record.reward[row, 0] = scored
+      except Exception:  # What an environment raises costs only its sub-goal.
+        _LOG.warning("row %d: a sub-goal has no score", row, exc_info=True)
+        goals.record.drop(row)
+        goals.stop[row] = "environment_error"
     return _assemble([goals, *parts[1:]], at), memory
 
   return plan.Plan(
@@ -96,6 +108,24 @@ def foresight(
     columns=("role", "index", "state", "process"),
     needs=("sample", "continue_from", "score"),
     asks=(Foreseen,),
+  )
+
+
+def _propose(do: verbs.Verbs, begun: played.Played, group: int):
+  """A row for each sub-goal; those of a prompt that could not begin are dropped."""
+  alive = np.flatnonzero(np.array(begun.stop) == "cut")
+  cuts = [acting.ends(begun)[row] for row in alive]
+  drawn = do.continue_from(begun, cuts, group, max_turns=1)
+  at = np.zeros(len(begun.stop), np.int64)
+  at[alive] = np.arange(len(alive))
+  rows = (at[:, None] * group + np.arange(group)).reshape(-1)
+  failed = np.repeat(np.array(begun.stop) != "cut", group)
+  goals = played.select(drawn, rows)
+  log = edits.drop(goals.record, np.flatnonzero(failed).tolist())
+  prompt = np.repeat(begun.record.prompt, group)
+  stop = np.where(failed, "environment_error", goals.stop).tolist()
+  return goals._replace(
+    record=dataclasses.replace(log, prompt=prompt), stop=stop
   )
 
 

@@ -1,11 +1,14 @@
 """Step-GUI: where a whole group fails, it tries again with a hint."""
 
 import dataclasses
+import logging
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from rlx.rollout import acting, edits, plan, played, verbs
+
+_LOG = logging.getLogger(__name__)
 
 
 @runtime_checkable
@@ -47,7 +50,9 @@ def hinted(*, failed_below: float = 0.5) -> plan.Plan:
     found = found._replace(rewards={**found.rewards, **told})
     if not failed.any():
       return found, memory
-    before = _with_hints(do, found, np.flatnonzero(failed) * group)
+    before, failed = _with_hints(do, found, failed)
+    if before is None:
+      return found, memory
     drawn = do.continue_from(before, acting.ends(before), group, seed=1)
     rows = np.arange(len(found.stop)).reshape(-1, group)
     rows[failed] = len(found.stop) + np.arange(len(drawn.stop)).reshape(
@@ -73,34 +78,46 @@ def _failed(found: played.Played, group: int, below: float) -> np.ndarray:
   return lost.reshape(-1, group).all(1) & there.any(1)
 
 
-def _with_hints(do: verbs.Verbs, found: played.Played, first) -> played.Played:
-  """The prompts of groups that begin with these rows, and a hint behind each."""
-  log = found.record
+def _with_hints(
+  do: verbs.Verbs, found: played.Played, failed: np.ndarray
+) -> tuple[played.Played | None, np.ndarray]:
+  """The prompts of these groups with a hint behind each, and which have one."""
+  log, group = found.record, do.shape.num_samples
   # Any member that was played tells where the prompt ends.
-  rows = [
-    int(row) + int(np.argmax(log.turns[row : row + do.shape.num_samples] > 0))
-    for row in first
-  ]
-  kept = [int(edits.starts(log, row)[0]) for row in rows]
-  origin, tails = [], []
-  for row, length in zip(rows, kept, strict=True):
+  played_by = (log.turns > 0).reshape(-1, group).argmax(1)
+  given = failed.copy()
+  rows, kept, origin, tails = [], [], [], []
+  for prompt in np.flatnonzero(failed).tolist():
+    row = prompt * group + int(played_by[prompt])
     begun: Any = found.origin[row]
     if not isinstance(begun, played.Start):
       begun = begun[0]
-    tails.append(do.tokenizer.encode(_hint(begun)))
-    origin.append(begun._replace(length=length + len(tails[-1])))
+    hint = _hint(begun)
+    if hint is None:
+      given[prompt] = False
+      continue
+    rows.append(row)
+    kept.append(int(edits.starts(log, row)[0]))
+    tails.append(do.tokenizer.encode(hint))
+    origin.append(begun._replace(length=kept[-1] + len(tails[-1])))
     _check_room(do, origin[-1].length)
-  return acting.stage(found, rows, kept, tails, origin)
+  if not rows:
+    return None, given
+  return acting.stage(found, rows, kept, tails, origin), given
 
 
-def _hint(begun: Any) -> str:
-  """The words that help at a beginning.
+def _hint(begun: Any) -> str | None:
+  """The words that help at a beginning; None where the environment fails.
 
   Raises:
     ValueError: a row of a data set has none.
   """
   if not isinstance(begun, played.Start):
-    return acting.opened(begun).hint()
+    try:
+      return acting.opened(begun).hint()
+    except Exception:  # Whatever an environment raises costs only its hint.
+      _LOG.warning("an environment has no hint", exc_info=True)
+      return None
   if "hint" not in begun.row:
     raise ValueError(
       f"a row has no column 'hint'; it has {', '.join(sorted(begun.row))}"

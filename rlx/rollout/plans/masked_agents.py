@@ -1,11 +1,14 @@
 """SHARP: what each agent brought, by what happens without it."""
 
 import dataclasses
+import logging
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from rlx.rollout import acting, edits, plan, played, verbs
+
+_LOG = logging.getLogger(__name__)
 
 
 @runtime_checkable
@@ -37,10 +40,9 @@ def masked_agents() -> plan.Plan:
   """
 
   def collect(do: verbs.Verbs, prompt_ids, indices, memory):
-    found = do.sample(prompt_ids, indices)
+    found, roles = _roles(do.sample(prompt_ids, indices))
     log = found.record
     outcome = log.outcome()
-    roles = _roles(found)
     without: dict[tuple[int, int], float] = {}
     stages = []
     for row in np.flatnonzero(log.turns > 0).tolist():
@@ -58,7 +60,7 @@ def masked_agents() -> plan.Plan:
     for (row, role), value in without.items():
       marginal[row, roles[row] == role] = outcome[row] - value
     columns = log.columns | {"role": roles, "marginal": marginal}
-    log = dataclasses.replace(edits.copy(log), columns=columns)
+    log = dataclasses.replace(log, columns=columns)
     return found._replace(record=log), memory
 
   return plan.Plan(
@@ -70,14 +72,21 @@ def masked_agents() -> plan.Plan:
   )
 
 
-def _roles(found: played.Played) -> np.ndarray:
-  roles = np.full(found.record.reward.shape, -1, np.int32)
-  for row in np.flatnonzero(found.record.turns > 0).tolist():
-    for turn in range(int(found.record.turns[row])):
-      place = acting.place_of(found, row, turn)
-      assert place is not None, "sample keeps all places"
-      roles[row, turn] = acting.opened(place).role()
-  return roles
+def _roles(found: played.Played) -> tuple[played.Played, np.ndarray]:
+  """Who acted in each step; a trajectory that cannot tell is dropped."""
+  log, stop = edits.copy(found.record), list(found.stop)
+  roles = np.full(log.reward.shape, -1, np.int32)
+  for row in np.flatnonzero(log.turns > 0).tolist():
+    try:
+      for turn in range(int(log.turns[row])):
+        place = acting.place_of(found, row, turn)
+        assert place is not None, "sample keeps all places"
+        roles[row, turn] = acting.opened(place).role()
+    except Exception:  # Whatever an environment raises costs only its episode.
+      _LOG.warning("row %d: its agents are not known", row, exc_info=True)
+      log.drop(row)
+      roles[row], stop[row] = -1, "environment_error"
+  return found._replace(record=log, stop=stop), roles
 
 
 def _without(do, found, row, roles, role):

@@ -1,9 +1,10 @@
 """Runs experiments over several seeds, and prints one table of their results.
 
-    python launch/seeds.py quickstart quickstart-grpo --seeds 0 1 2 --steps 50
+    python launch/seeds.py quickstart quickstart:salt --seeds 0 1 2 --steps 50
 
-Every run is a directory of its own, runs/NAME-seedN, and resumes; those that
-have a summary already are only read. What follows the seeds is handed on.
+NAME:RECIPE is the experiment with another method. Every run is a directory of its
+own, runs/NAME-seedN or runs/NAME-RECIPE-seedN, and resumes; those that have a
+summary already are only read. What follows the seeds is handed on.
 """
 
 import json
@@ -49,10 +50,16 @@ def main(arguments: list[str]) -> int:
 
 def run(name: str, seed: int, rest: list[str]) -> tuple[int, dict]:
   """Returns exit code and summary of one run."""
-  path = pathlib.Path("runs") / f"{pathlib.Path(name).stem}-seed{seed}"
+  config, _, recipe = name.partition(":")
+  parts = [
+    pathlib.Path(config).stem,
+    *[recipe.replace("_", "-")] * bool(recipe),
+  ]
+  path = pathlib.Path("runs") / "-".join([*parts, f"seed{seed}"])
   summary = path / "summary.json"
   if not summary.exists():
-    command = [sys.executable, "-m", "rlx.cli", "train", name]
+    command = [sys.executable, "-m", "rlx.cli", "train", config]
+    command += ["--recipe", recipe] * bool(recipe)
     command += ["--seed", str(seed), "--workdir", str(path), *rest]
     code = subprocess.run(command, check=False).returncode
     if code:

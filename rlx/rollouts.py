@@ -120,7 +120,13 @@ def _gather(
   def gather(learnt, ids, indices, version, memory):
     params, evidence = learnt
     do = bound(params, evidence, version)
-    return recipe.plan.collect(do, ids, indices, memory)
+    found, memory = recipe.plan.collect(do, ids, indices, memory)
+    if not found.record.turns.any():
+      raise RuntimeError(
+        f"the environments of all {len(found.stop)} rows of a batch failed; "
+        "what they raised is above"
+      )
+    return found, memory
 
   return gather
 

@@ -57,7 +57,7 @@ class Game:
     self._last_turn = last_turn
     self._keep = keep
     self._longest = longest
-    self._begun: set[int] = set()  # Rows that were reset, and not restored.
+    self._first = False  # Whether these are beginnings, and not continued.
 
   # Beginning.
 
@@ -66,7 +66,7 @@ class Game:
   ) -> None:
     """Starts the members of a group: what they are shown first is one prompt."""
     texts: list[str] = []
-    self._begun.update(rows)
+    self._first = True
     for row in rows:
       try:
         self.episodes[row] = make()
@@ -217,10 +217,8 @@ class Game:
     self._end(row, "environment_error")
     self.success[row] = False
     self.record.drop(row)
-    # Of those that are only continued, all may fail: others remain.
-    if len(self._begun) == len(self.stop) and all(
-      stop == "environment_error" for stop in self.stop
-    ):
+    # What is only continued may fail whole: what it continues remains.
+    if self._first and all(stop == "environment_error" for stop in self.stop):
       raise RuntimeError(
         f"the environments of all {len(self.stop)} episodes of a batch failed; "
         "the last one's error is above"

@@ -25,7 +25,8 @@ def measure(played: Played) -> dict[str, float]:
   groups = [
     found[kept & (log.prompt == prompt)] for prompt in np.unique(log.prompt)
   ]
-  chosen, turns = log.mask.sum(1)[kept], log.turns[kept]
+  # Steps that a filter has left out of the loss were chosen all the same.
+  chosen, turns = (log.segment >= 0).sum(1)[kept], log.turns[kept]
   ended = np.array([stop in ("completed", "stop") for stop in played.stop])[
     kept
   ]
@@ -33,22 +34,22 @@ def measure(played: Played) -> dict[str, float]:
   with np.errstate(invalid="ignore"):  # A reward that is not finite.
     spreads = [x.std() for x in groups if x.size]
   out = {
-    "reward": found[kept].mean(),
-    "reward_std": np.mean(spreads),
-    "frac_reward_zero_std": np.mean([_is_dead(x) for x in groups]),
-    "success": played.success[kept].mean(),
-    "completions/mean_length": chosen.mean(),
-    "completions/min_length": chosen.min(),
-    "completions/max_length": chosen.max(),
-    "completions/clipped_ratio": 1 - ended.mean(),
+    "reward": _mean(found[kept]),
+    "reward_std": _mean(np.array(spreads)),
+    "frac_reward_zero_std": _mean(np.array([_is_dead(x) for x in groups])),
+    "success": _mean(played.success[kept]),
+    "completions/mean_length": _mean(chosen),
+    "completions/min_length": chosen.min() if chosen.size else np.nan,
+    "completions/max_length": chosen.max() if chosen.size else np.nan,
+    "completions/clipped_ratio": 1 - _mean(ended),
     "completions/mean_terminated_length": (
       chosen[ended].mean() if ended.any() else 0.0
     ),
     "num_tokens": log.length.sum(),
-    "step/num_steps": turns.mean(),
-    "step/step_length": chosen.sum() / turns.sum(),
-    "step/reward": log.reward[paid].mean(),
-    "parse_errors": played.parse_errors[kept].sum() / turns.sum(),
+    "step/num_steps": _mean(turns),
+    "step/step_length": _share(chosen, turns),
+    "step/reward": _mean(log.reward[paid]),
+    "parse_errors": _share(played.parse_errors[kept], turns),
     **played.rewards,
   }
   counted = np.ones(len(kept), bool) if played.whole is None else played.whole
@@ -56,6 +57,16 @@ def measure(played: Played) -> dict[str, float]:
   for reason, count in collections.Counter(stops).items():
     out[f"stop/{reason}"] = count / len(stops)
   return {name: float(x) for name, x in out.items()}
+
+
+def _mean(x: np.ndarray) -> float:
+  """The mean; of nothing it is NaN."""
+  return float(x.mean()) if x.size else float("nan")
+
+
+def _share(x: np.ndarray, turns: np.ndarray) -> float:
+  """How much of it there is in a turn; NaN without any."""
+  return float(x.sum() / turns.sum()) if turns.any() else float("nan")
 
 
 def dead_groups(played: Played, group_size: int) -> np.ndarray:

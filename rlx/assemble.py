@@ -91,7 +91,7 @@ def assemble(config: experiment.TrainConfig) -> Parts:
     turns=size.turns,
     value=value,
     memory=recipe.plan.memory(shape),
-    extras=("length", *columns, *recipe.plan_extras()),
+    extras=("length", "truncated", *columns, *recipe.plan_extras()),
   )
   collected = rollouts.collect(config, recipe, columns, model, tokenizer, mesh)
   return Parts(

@@ -66,7 +66,7 @@ def make_learner(
   turns: int = 1,
   value: policy.Value | None = None,
   memory: Any = (),
-  extras: Sequence[str] = ("length",),
+  extras: Sequence[str] = ("length", "truncated"),
 ) -> Learner:
   """Returns the learner for batches of `[rows, length]`.
 
@@ -141,7 +141,7 @@ def make_learner(
 
 
 def _update(run, recipe, config, shapes, state, reference, rollout, steps):
-  lengths = _lengths(rollout)
+  lengths = _lengths(rollout, recipe.bootstraps)
   # Passes are drawn from the step, so that a resumed run draws them again.
   turn = int(state.step) if config.num_minibatches > 1 else 0
   batch, table = run.place(rollout, steps)
@@ -176,9 +176,13 @@ def _update(run, recipe, config, shapes, state, reference, rollout, steps):
   return run.advance(state), found, batch
 
 
-def _lengths(rollout: batches.Rollout) -> np.ndarray:
-  """Tokens of each row, 0 where the policy chose none: nothing to learn."""
+def _lengths(rollout: batches.Rollout, more: bool) -> np.ndarray:
+  """Tokens of each row, 0 where the policy chose none: nothing to learn.
+
+  With `more`, one is added, so that there is a value behind the last token.
+  """
   lengths = np.asarray(rollout.valid).sum(1)
+  lengths = np.minimum(lengths + more, rollout.valid.shape[1])
   return np.where(np.asarray(rollout.mask).any(1), lengths, 0)
 
 

@@ -43,7 +43,7 @@ class Mean:
 
 @pytree.dataclass
 class Max:
-  """A maximum; -inf when there is nothing to take it of."""
+  """A maximum; -inf, which `fetch` calls NaN, when it is of nothing."""
 
   value: Float[Array, "*N"]
 
@@ -53,7 +53,7 @@ class Max:
 
 @pytree.dataclass
 class Min:
-  """A minimum; +inf when there is nothing to take it of."""
+  """A minimum; +inf, which `fetch` calls NaN, when it is of nothing."""
 
   value: Float[Array, "*N"]
 
@@ -143,13 +143,16 @@ def _divide(x: Any) -> Any:
   if isinstance(x, Mean):
     with np.errstate(all="ignore"):
       return x.total / x.count if x.count != 0 else math.nan
+  nothing = math.inf if isinstance(x, Min) else -math.inf
+  if isinstance(x, Max | Min) and np.ndim(x.value) == 0 and x.value == nothing:
+    return math.nan
   return x.value if isinstance(x, Max | Min) else x
 
 
 def fetch(metrics: Mapping[str, Any]) -> dict[str, float | int]:
   """Plain numbers of a dict of metrics, in one transfer from the device.
 
-  A mean of nothing is NaN; a maximum or minimum of nothing is infinite.
+  A mean of nothing is NaN, and so is a maximum or a minimum of nothing.
   This waits for the device: fetch the metrics of a step after the next step is
   dispatched.
   """

@@ -362,6 +362,8 @@ def _estimate(recipe, batch: Batch, credit, steps: batches.Steps):
       ref_log_probs=batch.ref_log_probs,
       kl_in_reward=recipe.kl_in_reward,
     )
+    if recipe.bootstraps:
+      table = _with_bootstrap(batch, table)
   signal, credit = estimator.advantages(recipe.credit, credit, table)
   returns = jnp.zeros_like(signal)
   if recipe.value_targets is not None:
@@ -391,6 +393,21 @@ def _estimate(recipe, batch: Batch, credit, steps: batches.Steps):
     rollout = dataclasses.replace(batch.rollout, mask=batch.rollout.mask & kept)
     batch = dataclasses.replace(batch, rollout=rollout)
   return batch, credit, found
+
+
+def _with_bootstrap(batch: Batch, table: batches.Steps) -> batches.Steps:
+  """Returns the table of tokens with the value behind what was truncated.
+
+  Of a row without room for another token it is the value before its last one.
+  """
+  valid = batch.rollout.valid
+  end = jnp.minimum(jnp.sum(valid, axis=1), valid.shape[1] - 1)
+  behind = jnp.take_along_axis(batch.old_values, end[:, None], axis=1)
+  behind = jnp.broadcast_to(behind, valid.shape).reshape(-1)
+  value = table.extras["truncated"] * behind
+  return dataclasses.replace(
+    table, extras={**table.extras, "bootstrap_value": value}
+  )
 
 
 def _weigh(recipe, batch: Batch, chosen: Bool[Array, " B"]) -> Batch:

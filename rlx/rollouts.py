@@ -159,7 +159,7 @@ def columns(
     ValueError: the task does not fill it, or its episodes lack what the
       recipe's plan does with them.
   """
-  known = {"length", *recipe.plan.columns}
+  known = {"length", "truncated", "bootstrap_value", *recipe.plan.columns}
   for make in recipe.providers:
     known |= {*make(provider.Context(model)).columns}
   fields = {f.name for f in dataclasses.fields(batch.Steps)}

@@ -284,4 +284,6 @@ def _asdict(found: evaluate.Evaluation | None) -> dict[str, Any] | None:
 def _headline(numbers: dict[str, float]) -> dict[str, float]:
   names = ("reward", "success", "entropy", "kl")
   shown = {name: numbers[name] for name in names if name in numbers}
-  return {**shown, "steps": numbers["step/num_steps"]}
+  shown["steps"] = numbers["step/num_steps"]
+  # What there was nothing of, as the entropy where nothing was learnt from.
+  return {name: x for name, x in shown.items() if not np.isnan(x)}

@@ -308,3 +308,24 @@ def test_rows_that_do_not_divide_over_the_mesh_are_refused():
     tiny.make_learner(
       tiny.policy(), recipes.gigpo(), tiny.batch(rows=12), mesh=mesh
     )
+
+
+def test_what_was_truncated_ends_with_the_value_of_where_it_was_cut():
+  recipe = recipes.mis_po(bootstrap=True, whiten=False)
+  made = tiny.make_learner(
+    *(tiny.policy(), recipe, LOG), value=tiny.value(), microbatch_tokens=0
+  )
+  rollout, steps = LOG.rollout(), LOG.steps()
+
+  def advantages(truncated):
+    state = tiny.start(made)
+    value = {**state.params["value"], "bias": jnp.float32(0.7)}
+    state = dataclasses.replace(state, params={**state.params, "value": value})
+    extras = {**steps.extras, "truncated": truncated * steps.weight}
+    table = dataclasses.replace(steps, extras=extras)
+    return np.asarray(made.update(state, None, rollout, table)[2].advantages)
+
+  none = advantages(jnp.zeros_like(steps.weight))
+  some = advantages((steps.trajectory < 3).astype(jnp.float32))
+  want = 0.7 * (LOG.mask & (np.arange(ROWS) < 3)[:, None])
+  np.testing.assert_allclose(some - none, want, atol=1e-5)

@@ -124,9 +124,10 @@ def standardise(
   Args:
     by: columns of the table, or functions that make one, such as
       `history.before`; empty means the whole batch.
-    vote: column of the weights v, or a function of the table. None: every row has one vote. "vote": every
-      trajectory has one, shared by its rows, so that long ones do not count
-      more. `ddof`, `"loo"` and `lone` read n as a number of units.
+    vote: column of the weights v, or a function of the table. None: every row
+      has one vote. "vote": every trajectory has one, shared by its rows, so
+      that long ones do not count more. `ddof`, `"loo"` and `lone` read n as a
+      number of units.
     lone: what a group of one gets, "zero" or its "raw" signal.
   """
   _check_choice("center", center, ("mean", "loo", None))

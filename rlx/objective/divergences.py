@@ -39,7 +39,8 @@ def kl(
     return 0.5 * d**2
   if estimator == "k3":
     minus = jnp.clip(-d, -ratios.LIMIT, ratios.LIMIT)
-    return jnp.exp(minus) - minus - 1
+    # Not exp(..) - 1, which rounds to less than 0 near 0.
+    return jnp.expm1(minus) - minus
   raise ValueError(f"KL estimator {estimator!r} is none of k1, k2, k3")
 
 

@@ -40,7 +40,8 @@ def erl(
     value: loss of the value function.
     terms: what stands beside the surrogate, and the reduction.
 
-  Source: ERL 2025, arXiv:2510.00861. [note]
+  Source: ERL 2025, arXiv:2510.00861. That a bad sub-answer takes its whole step
+  with it, and the whitening, are inferred; the thresholds are ours. [note]
   """
   reward = credit.add(
     credit.rewards(),

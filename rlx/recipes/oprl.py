@@ -3,10 +3,8 @@
 import functools
 from typing import Literal
 
-import jax.numpy as jnp
-
 from rlx import credit, objective
-from rlx.credit import kernels
+from rlx.credit import first_steps
 from rlx.evidence import implicit_reward
 from rlx.recipes import recipe
 
@@ -20,6 +18,7 @@ def oprl(
   beta: float = 0.05,
   score: Literal["sum", "mean"] = "sum",
   threshold: float = 0.0,
+  lone: Literal["zero", "raw"] = "zero",
   reward_learning_rate: float = 1e-6,
   reward_max_grad_norm: float = 10.0,
   clip: objective.Clip = objective.Clip(ratio_level="step"),
@@ -44,6 +43,7 @@ def oprl(
     beta: of DPO, and scale of the step rewards.
     score: of a trajectory in DPO; theirs is the "mean" over its steps.
     threshold: outcomes above it are successes.
+    lone: what the only trajectory of a prompt gets of its outcome, 0 or all.
     reward_learning_rate: of phi.
     reward_max_grad_norm: of phi.
     clip: range of the ratio, one ratio for each step.
@@ -55,7 +55,9 @@ def oprl(
   normalise = functools.partial(
     credit.standardise, by=("prompt",), center=center, scale=by
   )
-  step = normalise() if baseline == "all_steps" else _first_step(center, scale)
+  step = normalise()
+  if baseline == "first_step":
+    step = first_steps.standardise_by_first_steps(center, by)
   learner = functools.partial(
     implicit_reward.implicit_reward,
     beta=beta,
@@ -68,7 +70,7 @@ def oprl(
   return recipe.Recipe(
     name="oprl",
     credit=credit.add(
-      credit.chain(credit.outcome(), normalise(vote="vote")),
+      credit.chain(credit.outcome(), normalise(vote="vote", lone=lone)),
       credit.scale(steps, step_weight),
     ),
     objective=objective.clipped(clip, terms),
@@ -81,27 +83,12 @@ def oprl(
       "a step's baseline is over all steps; theirs is baseline='first_step'",
       "a trajectory's DPO score is a sum; their code's is score='mean'",
       "the reward model takes one step a batch, theirs one a mini-batch of 64",
-      "their optional division of step rewards by the largest sum is left out",
+      "a lone trajectory gets 0 for its outcome; theirs is lone='raw'",
+      "their optional division of step rewards by the largest sum, and their"
+      " variant with the baseline of REINFORCE++, are left out",
       "the penalty of 0.1 on invalid actions belongs to the environment",
     ),
     evidence=("implicit_reward",),
     providers=(learner,),
     verbs=("sample", "score"),
   )
-
-
-def _first_step(center: str, scale: bool) -> credit.Estimator:
-  """Statistics over the first step of each trajectory, applied to all."""
-
-  def f(x, steps):
-    key = kernels.group_ids(steps.prompt, live=steps.weight > 0)
-    first = ((steps.index == 0) & (steps.weight > 0)).astype(x.dtype)
-    n = kernels.keyed_sum(first, key)
-    rest = x - kernels.keyed_mean(x, key, first)
-    less = jnp.maximum(n - 1, 1)
-    out = rest * n / less if center == "loo" else rest
-    var = kernels.keyed_sum(first * rest**2, key) / less
-    out = out / (jnp.sqrt(var) + 1e-6) if scale else out
-    return jnp.where(n > 1, out, 0.0)
-
-  return credit.stateless(f)

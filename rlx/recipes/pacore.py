@@ -34,7 +34,8 @@ def pacore(
     terms: what stands beside the policy gradient, and the reduction.
       `importance_cap` is None; 8 in the stage of RL before the synthesis.
 
-  Source: Hu et al. 2026 (PaCoRe), arXiv:2601.05593. [paper]
+  Source: Hu et al. 2026 (PaCoRe), arXiv:2601.05593. The whitening is inferred.
+  [paper]
   """
   return recipe.Recipe(
     name="pacore",

@@ -79,6 +79,11 @@ class Recipe:
     """Whether log-probabilities of the frozen reference are needed."""
     return self.objective.needs_reference or self.kl_in_reward != 0
 
+  @property
+  def bootstraps(self) -> bool:
+    """Whether what was truncated ends with the value of where it was cut."""
+    return "bootstrap_value" in self.evidence
+
   def plan_extras(self) -> tuple[str, ...]:
     """Returns the columns of the plan that are no fields of `Steps`."""
     fields = {f.name for f in dataclasses.fields(batch.Steps)}

@@ -32,7 +32,8 @@ def sharp(
     clip: range of the ratio.
     terms: what stands beside the surrogate, and the reduction.
 
-  Source: SHARP 2026, arXiv:2602.08335. [note]
+  Source: SHARP 2026, arXiv:2602.08335. What a trajectory is without an agent is
+  inferred. [note]
   """
   by = "std" if scale else None
   agent = lambda name: credit.chain(

@@ -2,6 +2,8 @@
 
 import functools
 
+import jax.numpy as jnp
+
 from rlx import credit, objective
 from rlx.evidence import progress
 from rlx.recipes import recipe
@@ -17,6 +19,7 @@ def spa_rl(
   regressor_learning_rate: float = 1e-2,
   regressor_updates: int = 4,
   frozen_after: int | None = None,
+  last_grounded: bool = False,
   clip: objective.Clip = objective.Clip(),
   value: objective.ValueTerm = objective.ValueTerm(),
   terms: objective.Terms = objective.Terms(),
@@ -38,15 +41,20 @@ def spa_rl(
     regressor_learning_rate: of the regressor.
     regressor_updates: steps of the regressor on each batch.
     frozen_after: batches that the regressor learns from; None for all.
+    last_grounded: pay a trajectory's last step for being grounded in any case.
     clip: range of the ratio.
     value: loss of the value function.
     terms: what stands beside the surrogate, and the reduction.
 
   Source: Wang et al. 2025 (SPA-RL), arXiv:2505.20732. [code]
   """
+  grounded = credit.at_step_end("grounded")
+  if last_grounded:
+    at_end = lambda x, steps: jnp.where(steps.continues > 0, x, 1.0)
+    grounded = credit.chain(grounded, credit.stateless(at_end))
   reward = credit.add(
     credit.scale(credit.at_step_end("progress"), progress_weight),
-    credit.scale(credit.at_step_end("grounded"), grounded_weight),
+    credit.scale(grounded, grounded_weight),
   )
   regressor = functools.partial(
     progress.progress,
@@ -69,10 +77,10 @@ def spa_rl(
     confidence="code",
     departures=(
       "the regressor is linear in the policy's features and learns online;"
-      " theirs is a model of its own, fitted offline and frozen",
+      " theirs is a model of its own, fitted offline at 3e-6 and frozen",
       "the paper's reward: their example overwrites progress with a"
       " leave-one-out outcome and multiplies it by the steps left",
-      "the last step is grounded if it was; in their code it always is",
+      "the last step is grounded if it was; theirs is last_grounded=True",
     ),
     evidence=("progress", "grounded", "value"),
     providers=(regressor,),

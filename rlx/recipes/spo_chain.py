@@ -53,7 +53,8 @@ def spo_chain(
     confidence="code",
     departures=(
       "terms.kl_coef is 0, theirs 1e-4, which takes a reference model",
-      "a mini-batch whose mean ratio is above 10 is not left out",
+      "log-ratios are limited to 20, theirs to 10, and a mini-batch whose mean"
+      " ratio is above 10 is not left out",
       "at most max_steps segments; theirs have no bound",
       "with whiten and no uncertain token at all the advantages are 0; theirs"
       " are standardised over all tokens",

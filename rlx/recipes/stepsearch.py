@@ -61,7 +61,8 @@ def stepsearch(
     source="Zheng et al. 2025, arXiv:2505.15107",
     confidence="code",
     departures=(
-      "the scale of steps is what it says; in their code .6 comes to 1.6",
+      "the scale of steps is what it says; in their code .6 comes to 1.6, which"
+      " step_scale=1.6 is",
       "advantages are whitened over chosen tokens; theirs counts retrieved ones",
       "kl_in_reward is 0, theirs 1e-3, which takes a reference model",
     ),

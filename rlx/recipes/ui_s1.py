@@ -28,7 +28,7 @@ def ui_s1(
 
   The policy plays on behind its own actions while these are the expert's, and
   behind the expert's where they are not. Returns stop at a mismatch, which is
-  learnt from with its own reward.
+  learnt from with its own reward, for which see `evidence.agreement`.
 
   Args:
     discount: per step.
@@ -43,7 +43,8 @@ def ui_s1(
     clip: range of the ratio, and bound of the loss of bad actions.
     terms: what stands beside the surrogate, and the reduction.
 
-  Source: UI-S1 2025, arXiv:2509.11543. [code]
+  Source: UI-S1 2025, arXiv:2509.11543. That episodes are compared by outcomes
+  is the paper's, how is inferred. [code]
   """
   signal = credit.outcome() if episode == "outcome" else credit.rewards()
   between_episodes = credit.standardise(

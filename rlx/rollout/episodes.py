@@ -125,8 +125,14 @@ def go_on(
     evidence=evidence,
   )
   left = np.repeat([turns_left(place) for place in places], group)
-  game = games.Game(shape, tokenizer, log, last_turn=left, keep=True,
-    longest=shape.prompt_tokens)
+  game = games.Game(
+    shape,
+    tokenizer,
+    log,
+    last_turn=left,
+    keep=True,
+    longest=shape.prompt_tokens,
+  )
   for each, place in enumerate(places):
     kept = before.record.tokens[cuts[each][0], : place.length].tolist()
     for here in range(each * group, (each + 1) * group):

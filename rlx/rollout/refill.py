@@ -73,16 +73,26 @@ def collect(
 def train_on(
   config: configs.RolloutConfig, played: batches.Played
 ) -> tuple[batch.Rollout, batch.Steps]:
-  """Returns what is learnt from: dead and truncated ones leave the loss only."""
+  """Returns what is learnt from: dead and truncated ones leave the loss only.
+
+  The extra `truncated` is 1 on the steps of what ran into a limit.
+  """
   rollout, steps = played.record.rollout(), played.record.steps()
+  # What was cut on purpose goes on in other rows.
+  limit = np.array(
+    [stop not in ("completed", "stop", "cut") for stop in played.stop]
+  )
+  turns = played.record.reward.shape[1]
+  truncated = jnp.array(np.repeat(limit, turns), jnp.float32) * steps.weight
+  steps = dataclasses.replace(
+    steps, extras={**steps.extras, "truncated": truncated}
+  )
   lost = np.zeros(len(rollout.mask), bool)
   if config.filter_groups:
     lost |= np.repeat(
       summary.dead_groups(played, config.group_size), config.group_size
     )
   if config.mask_truncated:
-    # What was cut on purpose goes on in other rows.
-    done = ("completed", "stop", "cut")
-    lost |= np.array([stop not in done for stop in played.stop])
+    lost |= limit
   mask = rollout.mask & ~jnp.array(lost)[:, None]
   return dataclasses.replace(rollout, mask=mask), steps

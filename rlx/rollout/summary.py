@@ -15,7 +15,7 @@ def measure(played: Played) -> dict[str, float]:
   `reward` is the mean outcome; `reward_std` the mean spread within groups;
   lengths are in tokens that the policy chose. Episodes whose environment failed
   are in `num_tokens` and `stop/environment_error`, and in nothing else. Of a
-  tree, `reward` is that of its leaves.
+  tree, `reward` is that of its leaves. What there is nothing of is NaN.
   """
   log = played.record
   kept = log.turns > 0

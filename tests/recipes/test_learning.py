@@ -107,7 +107,7 @@ class Run:
       turns=size.turns,
       value=tiny.value(own_network) if recipe.needs_value else None,
       memory=recipe.plan.memory(shape),
-      extras=("length", *columns, *recipe.plan_extras()),
+      extras=("length", "truncated", *columns, *recipe.plan_extras()),
     )
     self.gather = rollouts.collect(
       self.config, recipe, columns, model, tiny.tokenizer(), mesh

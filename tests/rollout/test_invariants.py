@@ -299,15 +299,32 @@ def test_ragged_episodes(name):
 
 @pytest.mark.parametrize("name", WRITTEN)
 def test_completions_of_every_length(name):
-  for found in collected(name, worlds.WRITE, WRITTEN[name], 2):
-    assert len(set(found.record.length.tolist())) > 2
+  lengths = set()
+  for found in collected(name, worlds.WRITE, WRITTEN[name], 3):
+    lengths |= set(found.record.length.tolist())
+  assert len(lengths) > 2
 
 
 @pytest.mark.parametrize(
   ("hook", "name"), [(hook, name) for hook in HOOKS for name in HOOKS[hook]]
 )
 def test_what_an_environment_raises_costs_only_its_episode(hook, name):
-  task = Ragged(fails=hook)
-  for _ in collected(name, task, EPISODES[name], 1):
+  task = Ragged(fails=hook, every=1 if hook == "hint" else 3)
+  for _ in collected(name, task, EPISODES[name], 2):
     pass
   assert task.calls.get(hook, 0) >= task.every
+
+
+NOT_A_NUMBER = ("srgpo", "ui_s1", "erl")
+
+
+@pytest.mark.parametrize("name", NOT_A_NUMBER)
+def test_evidence_that_is_no_number_costs_its_episode(name):
+  for found in collected(name, Ragged(nan=True), {}, 1):
+    assert "environment_error" in found.stop
+
+
+@pytest.mark.parametrize("words", [1, 6])
+def test_an_expert_who_says_much_makes_no_row_too_long(words):
+  for _ in collected("ui_s1", Ragged(expert_words=words), {"patches": -1}, 2):
+    pass

@@ -156,8 +156,8 @@ def columns(
   "role" of several agents.
 
   Raises:
-    ValueError: the task does not fill it, or its episodes lack what the
-      recipe's plan does with them.
+    ValueError: the task does not fill it, or is of another kind than the
+      recipe's plan is for, or its episodes lack what that does with them.
   """
   known = {"length", "truncated", "bootstrap_value", *recipe.plan.columns}
   for make in recipe.providers:
@@ -169,7 +169,13 @@ def columns(
     for name in recipe.evidence
     if name not in known and (name not in fields or name in filled)
   )
-  if not isinstance(task, prompts.PromptTask):
+  kind = "prompts" if isinstance(task, prompts.PromptTask) else "episodes"
+  if recipe.plan.tasks not in ("any", kind):
+    raise ValueError(
+      f"recipe {recipe.name} needs a task of {recipe.plan.tasks}, and the task "
+      f"is one of {kind}"
+    )
+  if kind == "episodes":
     _check_episodes(task, recipe, asked, filled)
   # Reward functions say what they fill when they are called.
   return asked

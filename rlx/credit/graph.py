@@ -101,4 +101,4 @@ def _check(discount: float, sweeps: int) -> None:
   if not 0.0 <= discount <= 1.0:
     raise ValueError(f"discount={discount} is not between 0 and 1")
   if sweeps < 0:
-    raise ValueError(f"sweeps={sweeps} is negative")
+    raise ValueError(f"sweeps={sweeps}: must be 0 or more")

@@ -28,7 +28,7 @@ def before(
     ValueError: `back` is negative.
   """
   if back < 0:
-    raise ValueError(f"back={back} is negative")
+    raise ValueError(f"back={back}: must be 0 or more")
 
   def f(steps):
     row = chains.earlier(steps, back)
@@ -102,4 +102,4 @@ def _relative(x, key, vote, scale, ddof) -> Float[Array, " S"]:
 
 def _check(history: int) -> None:
   if history < 0:
-    raise ValueError(f"history={history} is negative")
+    raise ValueError(f"history={history}: must be 0 or more")

@@ -43,7 +43,7 @@ def fuse(
     ValueError: max_depth is negative.
   """
   if max_depth < 0:
-    raise ValueError(f"max_depth={max_depth} is negative")
+    raise ValueError(f"max_depth={max_depth}: must be 0 or more")
 
   def f(signal, steps):
     return kernels.fuse(

@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Literal
 
+from rlx import ranges
 from rlx.objective import reductions
 
 
@@ -24,12 +25,10 @@ class Clip:
   ratio_level: Literal["token", "step", "sequence"] = "token"
 
   def __post_init__(self):
-    if not 0 <= self.epsilon_low <= 1:
-      raise ValueError(f"epsilon_low={self.epsilon_low} is not in [0, 1]")
-    if self.epsilon_high < 0:
-      raise ValueError(f"epsilon_high={self.epsilon_high} is negative")
-    if self.dual_clip is not None and self.dual_clip <= 1:
-      raise ValueError(f"dual_clip={self.dual_clip} must be above 1")
+    ranges.between(0, 1, epsilon_low=self.epsilon_low)
+    # Infinity is no upper end.
+    ranges.between(0, float("inf"), epsilon_high=self.epsilon_high)
+    ranges.above(1, dual_clip=self.dual_clip)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,16 +65,18 @@ class Terms:
   rejection_level: Literal["token", "sequence"] = "token"
 
   def __post_init__(self):
+    ranges.at_least(0, kl_coef=self.kl_coef)
+    ranges.finite(entropy_coef=self.entropy_coef)
+    ranges.above(0, importance_cap=self.importance_cap)
+    ranges.at_least(1, reduction_length=self.reduction_length)
     norm = reductions.canonical(self.reduction) == "seq-mean-token-sum-norm"
     if norm and not (self.reduction_length or 0) > 0:
       raise ValueError(
         f"reduction={self.reduction!r} needs a reduction_length, as the longest"
         f" answer allowed; it is {self.reduction_length}"
       )
-    if self.importance_cap is not None and self.importance_cap <= 0:
-      raise ValueError(f"importance_cap={self.importance_cap} is not positive")
     least = 1.0 if self.rejection == "k1" else 0.0
-    if self.rejection_bound <= least:
+    if not self.rejection_bound > least:
       raise ValueError(
         f"rejection_bound={self.rejection_bound} must be above {least} with"
         f" rejection={self.rejection!r}"
@@ -93,3 +94,7 @@ class ValueTerm:
 
   coef: float = 0.5
   clip: float | None = 0.5
+
+  def __post_init__(self):
+    ranges.at_least(0, coef=self.coef)
+    ranges.above(0, clip=self.clip)

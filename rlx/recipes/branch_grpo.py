@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from rlx import credit, objective
+from rlx import credit, objective, ranges
 from rlx.credit import keep, trees
 from rlx.recipes import recipe
 from rlx.rollout.plans import tree
@@ -53,6 +53,11 @@ def branch_grpo(
   Source: Li et al. 2025, arXiv:2509.06040, which is about flow models. That a
   segment of tokens stands for steps of denoising is inferred. [code]
   """
+  ranges.above(0, limit=limit)
+  ranges.between(0, 1, width_ratio=width_ratio)
+  ranges.at_least(0, window=window, window_last=window_last)
+  ranges.at_least(window_last, window_first=window_first)
+  ranges.at_least(1, window_every=window_every)
   prunes = []
   if width != "all":
     prunes.append(keep.some_leaves(width, width_ratio))

@@ -1,6 +1,6 @@
 """ERL: PPO for search agents that erase a bad step and write it anew."""
 
-from rlx import credit, objective
+from rlx import credit, objective, ranges
 from rlx.recipes import recipe
 from rlx.rollout.plans import erasing
 
@@ -43,6 +43,8 @@ def erl(
   Source: ERL 2025, arXiv:2510.00861. That a bad sub-answer takes its whole step
   with it, and the whitening, are inferred; the thresholds are ours. [note]
   """
+  ranges.at_least(0, erasures=erasures, kl_in_reward=kl_in_reward)
+  ranges.finite(alpha=alpha, beta=beta)
   reward = credit.add(
     credit.rewards(),
     credit.at_step_end("information_gain"),

@@ -2,7 +2,7 @@
 
 import functools
 
-from rlx import credit, objective
+from rlx import credit, objective, ranges
 from rlx.evidence import alignment
 from rlx.recipes import recipe
 
@@ -36,6 +36,8 @@ def fedmoa(
 
   Source: FedMOA 2026, arXiv:2602.00453. INFERRED from the abstract. [abstract]
   """
+  ranges.at_least(0, weight_learning_rate=weight_learning_rate)
+  ranges.between(0, 1, floor=floor)
   names = tuple(name.strip() for name in objectives.split(","))
   if not all(names) or len(set(names)) < len(names):
     raise ValueError(f"objectives={objectives!r}: names must differ, as in a,b")

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from rlx import credit, objective
+from rlx import credit, objective, ranges
 from rlx.recipes import recipe
 
 
@@ -37,6 +37,7 @@ def gigpo(
 
   Source: Feng et al. 2025, arXiv:2505.10978. [code]
   """
+  ranges.at_least(0, step_weight=step_weight)
   by = "std" if scale else None
   episode = credit.standardise(
     by=("prompt",),

@@ -4,7 +4,7 @@ from typing import Literal
 
 import jax.numpy as jnp
 
-from rlx import credit, objective
+from rlx import credit, objective, ranges
 from rlx.credit import groups
 from rlx.recipes import recipe
 
@@ -31,6 +31,7 @@ def gpg(
 
   Source: Chu et al. 2025, arXiv:2504.02546. [code]
   """
+  ranges.above(0, norm=norm)
   return recipe.Recipe(
     name="gpg",
     credit=credit.chain(

@@ -1,6 +1,6 @@
 """HGPO: GiGPO's step groups for every length of the history that is matched."""
 
-from rlx import credit, objective
+from rlx import credit, objective, ranges
 from rlx.recipes import recipe
 
 
@@ -34,6 +34,7 @@ def hgpo(
 
   Source: He et al. 2026 (HGPO), arXiv:2602.22817. [code]
   """
+  ranges.at_least(0, history=history, power=power)
   return recipe.Recipe(
     name="hgpo",
     credit=credit.chain(

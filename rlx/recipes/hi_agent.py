@@ -1,6 +1,6 @@
 """Hi-Agent: a sub-goal is scored by what the low level does with it at once."""
 
-from rlx import credit, objective
+from rlx import credit, objective, ranges
 from rlx.recipes import recipe
 from rlx.rollout import plan
 from rlx.rollout.plans import foresight
@@ -36,6 +36,7 @@ def hi_agent(
   Source: Hi-Agent 2025, arXiv:2510.14388. The formulas are inferred from the
   abstract and from reviews. [abstract]
   """
+  ranges.at_least(0, look_ahead=look_ahead)
   by = "std" if scale else None
   key = ("prompt", "index", "role", *(["state"] if by_state else []))
   return recipe.Recipe(

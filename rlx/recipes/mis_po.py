@@ -2,7 +2,7 @@
 
 import functools
 
-from rlx import credit, objective
+from rlx import credit, objective, ranges
 from rlx.objective import filters
 from rlx.recipes import recipe
 
@@ -13,7 +13,7 @@ def mis_po(
   token_high: float = 2.0,
   sequence_low: float = 0.996,
   sequence_high: float = 1.001,
-  bootstrap: bool = False,
+  bootstrap: bool = True,
   whiten: bool = True,
   value: objective.ValueTerm = objective.ValueTerm(),
   terms: objective.Terms = objective.Terms(),
@@ -34,14 +34,17 @@ def mis_po(
     token_high: greatest ratio of a token.
     sequence_low: least geometric mean of a sequence's ratios.
     sequence_high: greatest geometric mean of a sequence's ratios.
-    bootstrap: an episode that was cut off ends with the value in the column
-      "bootstrap_value" instead of 0.
+    bootstrap: what ran into a limit ends with the value of where it was cut,
+      the column "bootstrap_value" that the learner fills, instead of 0.
     whiten: standardise the advantages over all tokens of the batch.
     value: loss of the value function.
     terms: what stands beside the policy gradient, and the reduction.
 
   Source: StepFun 2026 (Step 3.5 Flash), arXiv:2602.10604. [paper]
   """
+  ranges.above(0, token_high=token_high, sequence_high=sequence_high)
+  ranges.between(0, token_high, token_low=token_low)
+  ranges.between(0, sequence_high, sequence_low=sequence_low)
   past_end = "bootstrap_value" if bootstrap else None
   keep = functools.partial(
     filters.bands,
@@ -60,7 +63,6 @@ def mis_po(
     source="StepFun 2026, arXiv:2602.10604",
     confidence="paper",
     departures=(
-      "an episode that was cut off ends with 0 unless bootstrap is set",
       "tokens left out stay in the denominator, and in the value loss",
       "a sequence is a row of tokens: all turns of an episode together",
     ),

@@ -3,7 +3,7 @@
 import functools
 from typing import Literal
 
-from rlx import credit, objective
+from rlx import credit, objective, ranges
 from rlx.credit import first_steps
 from rlx.evidence import implicit_reward
 from rlx.recipes import recipe
@@ -51,6 +51,10 @@ def oprl(
 
   Source: Liu et al. 2025 (iStar), arXiv:2509.19199. [code]
   """
+  ranges.at_least(0, step_weight=step_weight)
+  ranges.at_least(0, reward_learning_rate=reward_learning_rate)
+  ranges.above(0, beta=beta, reward_max_grad_norm=reward_max_grad_norm)
+  ranges.finite(threshold=threshold)
   by = "std" if scale else None
   normalise = functools.partial(
     credit.standardise, by=("prompt",), center=center, scale=by

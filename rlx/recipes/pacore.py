@@ -1,6 +1,6 @@
 """PaCoRe: on-policy PPO without a ratio, for the round of synthesis."""
 
-from rlx import credit, objective
+from rlx import credit, objective, ranges
 from rlx.recipes import recipe
 from rlx.rollout import plan
 from rlx.rollout.plans import synthesis
@@ -37,6 +37,8 @@ def pacore(
   Source: Hu et al. 2026 (PaCoRe), arXiv:2601.05593. The whitening is inferred.
   [paper]
   """
+  ranges.at_least(0, most=most)
+  ranges.above(0, easiest=easiest)
   return recipe.Recipe(
     name="pacore",
     credit=credit.chain(credit.gae(), *[credit.whiten()] * whiten),

@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from rlx import credit, objective
+from rlx import credit, objective, ranges
 from rlx.credit import estimator
 from rlx.evidence import shaping
 from rlx.recipes import recipe
@@ -34,6 +34,8 @@ def par(
 
   Source: Fu et al. 2025 (PAR), arXiv:2502.18770. [code]
   """
+  ranges.at_least(0, slope=slope)
+  ranges.at_least(1, references=references)
   if references < 1:
     raise ValueError(f"references={references}: at least one is needed")
   by = "std" if scale else None

@@ -3,7 +3,7 @@
 import functools
 from typing import Literal
 
-from rlx import credit, objective
+from rlx import credit, objective, ranges
 from rlx.credit import gains
 from rlx.evidence import prover as provers
 from rlx.recipes import recipe
@@ -55,6 +55,10 @@ def pav(
   arXiv:2505.23564 has it. That steps are of equal numbers of tokens, and a
   prover that imitates, are inferred. [note]
   """
+  ranges.at_least(0, alpha=alpha, prover_learning_rate=prover_learning_rate)
+  ranges.at_least(1, best_of=best_of, continuations=continuations)
+  ranges.at_least(1, step_tokens=step_tokens, max_tokens=max_tokens)
+  ranges.at_least(1, max_steps=max_steps)
   own_prover = prover == "policy"
   progress = gains.gain(of="prover") if own_prover else gains.gain(best_of)
   learner = functools.partial(

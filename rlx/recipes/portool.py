@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from rlx import credit, objective
+from rlx import credit, objective, ranges
 from rlx.credit import trees
 from rlx.recipes import recipe
 from rlx.rollout.plans import tree
@@ -45,6 +45,9 @@ def portool(
   Source: arXiv:2510.26020 (PORTool), 2025. How the trajectories through a step
   are aggregated, both weights and A_traj are inferred. [note]
   """
+  ranges.between(0, 1, discount=discount)
+  ranges.at_least(0, trajectory_weight=trajectory_weight)
+  ranges.at_least(0, fork_weight=fork_weight)
   reward = credit.chain(
     credit.outcome(),
     trees.fuse(max_depth=max_depth, how=how, discount=discount, vote="leaf"),

@@ -1,6 +1,6 @@
 """PPO: generalised advantages of a learned value function, per token."""
 
-from rlx import credit, objective
+from rlx import credit, objective, ranges
 from rlx.recipes import recipe
 
 
@@ -34,6 +34,7 @@ def ppo(
   Source: Schulman et al. 2017, arXiv:1707.06347, Eq. 7; advantages of
   arXiv:1506.02438, Eq. 16. [code]
   """
+  ranges.at_least(0, kl_in_reward=kl_in_reward)
   advantage = credit.gae(discount, lambda_)
   return recipe.Recipe(
     name="ppo",

@@ -1,6 +1,6 @@
 """PRIME gate: an answer pays only if its derivation holds as well."""
 
-from rlx import credit, objective
+from rlx import credit, objective, ranges
 from rlx.recipes import recipe
 
 
@@ -29,6 +29,7 @@ def prime_gate(
   Source: the PRIME benchmark 2026, arXiv:2602.11570 (process-aware RLVR, not
   the implicit process reward of that name). The gate is inferred. [abstract]
   """
+  ranges.finite(threshold=threshold)
   by = "std" if scale else None
   passed = credit.chain() if graded else credit.above(threshold)
   verdict = credit.chain(credit.evidence("process"), credit.final())

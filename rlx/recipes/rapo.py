@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from rlx import credit, objective
+from rlx import credit, objective, ranges
 from rlx.credit import kernels
 from rlx.recipes import recipe
 from rlx.rollout import plan
@@ -37,6 +37,8 @@ def rapo(
 
   Source: Singh et al. 2025 (Fathom-DeepResearch), arXiv:2509.24107. [paper]
   """
+  ranges.finite(success_above=success_above)
+  ranges.at_least(1, remembered=remembered)
   by = "std" if scale else None
   return recipe.Recipe(
     name="rapo",

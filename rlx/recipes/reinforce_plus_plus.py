@@ -1,6 +1,6 @@
 """REINFORCE++: returns per token, whitened over the whole batch."""
 
-from rlx import credit, objective
+from rlx import credit, objective, ranges
 from rlx.recipes import recipe
 
 
@@ -26,6 +26,7 @@ def reinforce_plus_plus(
 
   Source: Hu 2025, arXiv:2501.03262. [code]
   """
+  ranges.at_least(0, kl_in_reward=kl_in_reward)
   return recipe.Recipe(
     name="reinforce_plus_plus",
     credit=credit.chain(credit.returns(discount), credit.whiten()),

@@ -1,6 +1,6 @@
 """SAPO: a soft gate on the ratio in the place of a clip."""
 
-from rlx import credit, objective
+from rlx import credit, objective, ranges
 from rlx.recipes import recipe
 
 
@@ -25,6 +25,8 @@ def sapo(
 
   Source: Gao et al. 2025, arXiv:2511.20347. [code]
   """
+  ranges.above(0, temperature_positive=temperature_positive)
+  ranges.above(0, temperature_negative=temperature_negative)
   return recipe.Recipe(
     name="sapo",
     credit=credit.chain(

@@ -1,6 +1,6 @@
 """SELF-GRPO: an overlap of label sets, and agreement with the group."""
 
-from rlx import credit, objective
+from rlx import credit, objective, ranges
 from rlx.recipes import recipe
 
 
@@ -28,6 +28,7 @@ def self_grpo(
   Source: SELF-EMO 2026, arXiv:2604.18003. Both formulas are inferred from the
   abstract. [abstract]
   """
+  ranges.at_least(0, agreement=agreement)
   by = "std" if scale else None
   consistency = credit.chain(credit.evidence("consistency"), credit.final())
   return recipe.Recipe(

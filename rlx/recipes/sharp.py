@@ -1,6 +1,6 @@
 """SHARP: agents of one policy paid for what the team would miss of them."""
 
-from rlx import credit, objective
+from rlx import credit, objective, ranges
 from rlx.recipes import recipe
 from rlx.rollout.plans import masked_agents
 
@@ -35,6 +35,7 @@ def sharp(
   Source: SHARP 2026, arXiv:2602.08335. What a trajectory is without an agent is
   inferred. [note]
   """
+  ranges.at_least(0, marginal_weight=marginal_weight, tool_weight=tool_weight)
   by = "std" if scale else None
   agent = lambda name: credit.chain(
     credit.evidence(name), credit.merge(by=("trajectory", "role"))

@@ -4,7 +4,7 @@ import functools
 
 import jax.numpy as jnp
 
-from rlx import credit, objective
+from rlx import credit, objective, ranges
 from rlx.evidence import progress
 from rlx.recipes import recipe
 
@@ -48,6 +48,11 @@ def spa_rl(
 
   Source: Wang et al. 2025 (SPA-RL), arXiv:2505.20732. [code]
   """
+  ranges.at_least(0, progress_weight=progress_weight)
+  ranges.at_least(0, grounded_weight=grounded_weight)
+  ranges.at_least(0, regressor_learning_rate=regressor_learning_rate)
+  ranges.at_least(1, regressor_updates=regressor_updates)
+  ranges.at_least(0, frozen_after=frozen_after)
   grounded = credit.at_step_end("grounded")
   if last_grounded:
     at_end = lambda x, steps: jnp.where(steps.continues > 0, x, 1.0)

@@ -1,6 +1,6 @@
 """SPO-chain: what each stretch between uncertain tokens did for the chances."""
 
-from rlx import credit, objective
+from rlx import credit, objective, ranges
 from rlx.credit import gains, keep
 from rlx.recipes import recipe
 from rlx.rollout import segments
@@ -42,6 +42,9 @@ def spo_chain(
 
   Source: Guo et al. 2025, arXiv:2505.23564, SPO-chain. [code]
   """
+  ranges.between(0, 1, threshold=threshold)
+  ranges.at_least(1, interval=interval, continuations=continuations)
+  ranges.at_least(1, max_tokens=max_tokens, max_steps=max_steps)
   white = credit.standardise(vote="tokens", eps=1e-8)
   return recipe.Recipe(
     name="spo_chain",

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from rlx import credit, objective
+from rlx import credit, objective, ranges
 from rlx.credit import keep, trees
 from rlx.recipes import recipe
 from rlx.rollout.plans import tree
@@ -46,6 +46,8 @@ def spo_tree(
 
   Source: Guo et al. 2025, arXiv:2505.23564, SPO-tree. [code]
   """
+  ranges.at_least(0, prover=prover)
+  ranges.at_least(1, best_of=best_of, segment_tokens=segment_tokens)
   value = credit.chain(credit.outcome(), trees.fuse(max_depth=max_depth))
   above = credit.standardise(
     by=trees.SIBLINGS,

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from rlx import credit, objective
+from rlx import credit, objective, ranges
 from rlx.recipes import recipe
 
 
@@ -41,6 +41,8 @@ def srgpo(
 
   Source: SeeNav-Agent 2025, arXiv:2512.02631. [code]
   """
+  ranges.at_least(0, step_weight=step_weight, seed=seed)
+  ranges.at_least(-1, group_rows=group_rows)
   by = "std" if scale else None
   episode = credit.standardise(
     by=("prompt",),

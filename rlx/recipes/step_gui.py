@@ -1,6 +1,6 @@
 """Step-GUI: dense scores of a step on a screen, with a clip that still learns."""
 
-from rlx import credit, objective
+from rlx import credit, objective, ranges
 from rlx.recipes import recipe
 from rlx.rollout import plan
 from rlx.rollout.plans import hinted
@@ -36,6 +36,7 @@ def step_gui(
 
   Source: Step-GUI 2025, arXiv:2512.15431. [paper]
   """
+  ranges.between(0, 1, above=above, below=below)
   by = "std" if scale else None
   return recipe.Recipe(
     name="step_gui",

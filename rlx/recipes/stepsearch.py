@@ -1,6 +1,6 @@
 """StepSearch: searches paid for what they add to the evidence, in PPO."""
 
-from rlx import credit, objective
+from rlx import credit, objective, ranges
 from rlx.recipes import recipe
 
 
@@ -36,6 +36,7 @@ def stepsearch(
 
   Source: Zheng et al. 2025 (StepSearch), arXiv:2505.15107. [code]
   """
+  ranges.at_least(0, step_scale=step_scale, kl_in_reward=kl_in_reward)
   gain = credit.add(
     credit.at_step_end("information_gain"),
     credit.scale(credit.at_step_end("redundancy"), -1.0),

@@ -1,6 +1,6 @@
 """Tree-GRPO: steps against their siblings and against those of all trees."""
 
-from rlx import credit, objective
+from rlx import credit, objective, ranges
 from rlx.credit import trees
 from rlx.recipes import recipe
 from rlx.rollout.plans import tree
@@ -39,6 +39,8 @@ def tree_grpo(
   of the trees and that A_all counts trajectories and not steps are inferred.
   [note]
   """
+  ranges.between(0, 1, mix=mix)
+  ranges.at_least(1, num_trees=num_trees)
   fuse = trees.fuse(max_depth=max_depth, vote="leaf")
   every = credit.chain(
     trees.among_leaves(credit.standardise(by=("prompt",))), fuse

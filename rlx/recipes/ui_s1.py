@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from rlx import credit, objective
+from rlx import credit, objective, ranges
 from rlx.recipes import recipe
 from rlx.rollout.plans import patched
 
@@ -46,6 +46,9 @@ def ui_s1(
   Source: UI-S1 2025, arXiv:2509.11543. That episodes are compared by outcomes
   is the paper's, how is inferred. [code]
   """
+  ranges.at_least(0, threshold=threshold)
+  ranges.at_least(0, episode_weight=episode_weight, step_weight=step_weight)
+  ranges.at_least(-1, patches=patches)
   signal = credit.outcome() if episode == "outcome" else credit.rewards()
   between_episodes = credit.standardise(
     by=("prompt",), vote="vote" if vote == "trajectory" else None, lone=lone

@@ -3,7 +3,7 @@
 import functools
 from typing import Literal
 
-from rlx import credit, objective
+from rlx import credit, objective, ranges
 from rlx.evidence import effective_rank
 from rlx.recipes import recipe
 
@@ -41,6 +41,11 @@ def verl(
 
   Source: Huang et al. 2025 (VERL), arXiv:2509.23808. [code]
   """
+  ranges.above(0, kappa=kappa)
+  ranges.at_least(1, stride=stride)
+  ranges.above(stride, window=window)
+  ranges.between(0, 1, decay=decay)
+  ranges.at_least(0, gain=gain)
   by = "std" if scale else None
   return recipe.Recipe(
     name="verl",

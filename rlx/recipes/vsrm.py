@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from rlx import credit, objective
+from rlx import credit, objective, ranges
 from rlx.credit import gains
 from rlx.recipes import recipe
 from rlx.rollout import segments
@@ -51,6 +51,12 @@ def vsrm(
 
   Source: Yue et al. 2025, arXiv:2508.10293. [code]
   """
+  ranges.between(0, 1, discount=discount)
+  ranges.at_least(0, look_ahead=look_ahead, first=first, apart=apart)
+  ranges.at_least(1, continuations=continuations, max_steps=max_steps)
+  ranges.at_least(1, max_tokens=max_tokens)
+  if not end:
+    raise ValueError("end='': must be the text that closes the reasoning")
   thoughts = credit.chain(
     gains.gain(),
     gains.inner(),

@@ -1,7 +1,7 @@
 """Plan: what a recipe asks of the rollout, in terms of the verbs."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from rlx.rollout import engine, played, verbs
 
@@ -28,6 +28,7 @@ class Plan(NamedTuple):
       batch. It is kept in the train state, so that a resumed run has it.
     needs: verbs that it uses.
     asks: runtime-checkable protocols that an episode of the task must keep.
+    tasks: the kind of task that it can collect from.
   """
 
   collect: Callable[..., tuple[played.Played, Memory]]
@@ -36,6 +37,7 @@ class Plan(NamedTuple):
   memory: Callable[[engine.Shape], Memory] = lambda shape: ()
   needs: tuple[verbs.Name, ...] = ("sample",)
   asks: tuple[type, ...] = ()
+  tasks: Literal["any", "episodes", "prompts"] = "any"
 
 
 def sample() -> Plan:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rlx import batch, credit
+from rlx.credit import first_steps
 
 BY = ("prompt",)
 LINKS = {
@@ -32,6 +33,7 @@ LINKS = {
   "histories": credit.over_histories(history=1),
   "graph values": credit.graph_values(0.9, sweeps=3),
   "graph": credit.graph_gae(0.9, 0.5, sweeps=3),
+  "first steps": first_steps.standardise_by_first_steps("loo", "std"),
   "random": credit.standardise_at_random(2),
   "random, within": credit.standardise_at_random(2, within=BY),
 }

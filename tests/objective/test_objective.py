@@ -272,10 +272,13 @@ def test_what_an_objective_needs_is_told_beforehand():
 @pytest.mark.parametrize(
   "make, match",
   [
-    (lambda: Clip(epsilon_low=1.5), r"epsilon_low=1.5 is not in \[0, 1\]"),
-    (lambda: Clip(epsilon_high=-0.1), "epsilon_high=-0.1 is negative"),
-    (lambda: Clip(dual_clip=0.5), "dual_clip=0.5 must be above 1"),
-    (lambda: Terms(importance_cap=0.0), "importance_cap=0.0 is not positive"),
+    (lambda: Clip(epsilon_low=1.5), "epsilon_low=1.5: must be between 0 and 1"),
+    (
+      lambda: Clip(epsilon_high=-0.1),
+      "epsilon_high=-0.1: must be between 0 and inf",
+    ),
+    (lambda: Clip(dual_clip=0.5), "dual_clip=0.5: must be above 1"),
+    (lambda: Terms(importance_cap=0.0), "importance_cap=0.0: must be above 0"),
     (
       lambda: Terms(rejection="k1", rejection_bound=0.5),
       "rejection_bound=0.5 must be above 1.0 with rejection='k1'",

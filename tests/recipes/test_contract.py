@@ -44,6 +44,7 @@ def steps(live=LIVE) -> batch.Steps:
     extras={
       "length": np.repeat(MASK.sum(1), 2),
       "reference_reward/0": np.full(2 * ROWS, 0.5),
+      "bootstrap_value": np.zeros(2 * ROWS),
       **dict.fromkeys(SCORES + LEARNT + OBJECTIVES, np.repeat(REWARD, 2)),
       "weight/main": np.full(2 * ROWS, 0.7),
       "weight/auxiliary": np.full(2 * ROWS, 0.3),

@@ -27,7 +27,11 @@ BINARY = {"parent": [-1, 0, 0, 1, 1, 2, 2], "depth": [0, 1, 1, 2, 2, 2, 2]}
 
 def tree(outcome, **extras):
   return credit.step_table(
-    trajectory=range(7), reward=[0] * 7, outcome=outcome, extras=extras, **BINARY
+    trajectory=range(7),
+    reward=[0] * 7,
+    outcome=outcome,
+    extras=extras,
+    **BINARY,
   )
 
 
@@ -44,9 +48,7 @@ ALONG_AN_EXPERT = credit.step_table(
   reward=[1, 0.55, 1, 1, 1, 1, 0.55, 0.1],
   extras={"matched": [1, 0, 1, 1, 1, 1, 0, 0]},
 )
-SHARED = tree(
-  [0, 0, 0, 1, -1, 1, 1], node=[0, 0.2, -0.2, 0.1, 0.1, 0.1, -0.1]
-)
+SHARED = tree([0, 0, 0, 1, -1, 1, 1], node=[0, 0.2, -0.2, 0.1, 0.1, 0.1, -0.1])
 AGENTS = credit.step_table(
   trajectory=[0, 0, 1, 1, 2, 2],
   reward=[0, 1, 0, 1, 0, 0],

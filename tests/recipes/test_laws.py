@@ -213,9 +213,7 @@ def test_a_prompt_of_padding_has_no_credit_and_is_in_no_other(seed):
   gone = table.prompt == table.prompt[0]
   weight = jnp.where(gone, 0.0, table.weight)
   junk = lambda x: (
-    jnp.where(gone, jnp.nan, x)
-    if jnp.issubdtype(x.dtype, jnp.floating)
-    else x
+    jnp.where(gone, jnp.nan, x) if jnp.issubdtype(x.dtype, jnp.floating) else x
   )
   filled = dataclasses.replace(jax.tree.map(junk, table), weight=weight)
   empty = dataclasses.replace(table, weight=weight)

@@ -83,6 +83,8 @@ def test_oprl_of_a_lone_trajectory_has_no_baseline_of_first_steps():
   for scale in (False, True):
     made = recipes.oprl(baseline="first_step", scale=scale)
     assert not advantages(made, lone).any()
+  raw = recipes.oprl(baseline="first_step", lone="raw")
+  check(advantages(raw, lone), [1, 1])
 
 
 def test_oprl_of_a_group_that_failed_learns_from_its_steps():
@@ -145,6 +147,18 @@ def test_spa_rl_of_the_worked_example():
   check(same, returns)
   paid = advantages(recipes.spa_rl(whiten=False, lambda_=0.0), by_token)
   check(per_step(paid, tokens), [0.6, 0.5, 0.8])
+
+
+def test_spa_rl_may_pay_the_last_step_for_being_grounded_in_any_case():
+  steps = credit.step_table(
+    trajectory=[0, 0, 1],
+    reward=[0, 0, 1],
+    extras={"progress": [0.1, 0.5, 0.3], "grounded": [0, 0, 0]},
+  )
+  tokens = rollout([(2, 1), (3,)])
+  made = recipes.spa_rl(whiten=False, lambda_=0.0, last_grounded=True)
+  got = advantages(made, token_table(tokens, steps))
+  check(per_step(got, tokens), [0.1, 1.0, 0.8])
 
 
 def test_verl_of_the_worked_example():

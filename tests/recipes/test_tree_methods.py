@@ -204,6 +204,13 @@ def test_pav_with_a_prover_of_its_own():
   assert set(one.record.columns) >= set(made.evidence)
 
 
+def test_a_prover_tells_steps_apart_where_all_outcomes_tie():
+  """And rewards no filler: a step that changes nothing gets Q alone."""
+  tied = chain([0.5, 0.5, 1], [0.25, 0.5, 0.5], outcome=1.0)
+  progress = advantages(recipes.pav(alpha=1.0), tied) - [0.5, 0.5, 1]
+  check(progress, [0.253906, 0, 0.0625])
+
+
 def test_outcomes_that_are_no_chances_are_cut_for_the_prover():
   steps = chain([3.0], [-2.0])
   check(advantages(gains.gain(4), steps), [1])

@@ -66,6 +66,7 @@ def erasing(
     plan.whole,
     needs=("sample", "edit", "continue_from"),
     asks=(Phased,),
+    tasks="episodes",
   )
 
 

@@ -108,6 +108,7 @@ def foresight(
     columns=("role", "index", "state", "process"),
     needs=("sample", "continue_from", "score"),
     asks=(Foreseen,),
+    tasks="episodes",
   )
 
 

@@ -41,6 +41,7 @@ def hinted(*, failed_below: float = 0.5) -> plan.Plan:
 
   def collect(do: verbs.Verbs, prompt_ids, indices, memory):
     found = do.sample(prompt_ids, indices)
+    _check_columns(found)
     group = do.shape.num_samples
     failed = _failed(found, group, failed_below)
     told = {
@@ -107,22 +108,23 @@ def _with_hints(
 
 
 def _hint(begun: Any) -> str | None:
-  """The words that help at a beginning; None where the environment fails.
-
-  Raises:
-    ValueError: a row of a data set has none.
-  """
+  """The words that help at a beginning; None where the environment fails."""
   if not isinstance(begun, played.Start):
     try:
       return acting.opened(begun).hint()
     except Exception:  # Whatever an environment raises costs only its hint.
       _LOG.warning("an environment has no hint", exc_info=True)
       return None
-  if "hint" not in begun.row:
-    raise ValueError(
-      f"a row has no column 'hint'; it has {', '.join(sorted(begun.row))}"
-    )
   return str(begun.row["hint"])
+
+
+def _check_columns(found: played.Played) -> None:
+  """Refuses, in the first batch, rows of a data set that have no hint."""
+  for begun in found.origin:
+    if isinstance(begun, played.Start) and "hint" not in begun.row:
+      raise ValueError(
+        f"a row has no column 'hint'; it has {', '.join(sorted(begun.row))}"
+      )
 
 
 def _check_room(do: verbs.Verbs, length: int) -> None:

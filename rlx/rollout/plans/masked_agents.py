@@ -69,6 +69,7 @@ def masked_agents() -> plan.Plan:
     columns=("role", "marginal"),
     needs=("sample", "edit", "continue_from", "score"),
     asks=(Agents,),
+    tasks="episodes",
   )
 
 

@@ -119,6 +119,7 @@ def patched(
     columns=COLUMNS,
     needs=("sample", "edit", "continue_from", "filter"),
     asks=(Expert,),
+    tasks="episodes",
   )
 
 

@@ -100,6 +100,7 @@ def synthesis(
     plan.whole,
     memory=memory,
     needs=("sample", "edit", "continue_from", "filter", "buffer"),
+    tasks="prompts",
   )
 
 

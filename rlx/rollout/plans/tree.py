@@ -100,7 +100,7 @@ def parse(branches: str) -> tuple[int, ...]:
     ValueError: it is not a list of positive numbers.
   """
   parts = branches.replace("-", ",").split(",")
-  if not all(part.strip().isdigit() and int(part) > 0 for part in parts):
+  if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
     raise ValueError(
       f"branches={branches!r}: must be positive numbers with commas between, "
       "one for each level, as 6,6,6"

@@ -1,14 +1,27 @@
 """The bench: a tiny instance of each workload runs and says everything."""
 
 import dataclasses
+import functools
 import json
 import subprocess
 import sys
 import time
 
+import jax
+import numpy as np
 import pytest
 
-from rlx.bench import children, measure, run, tasks, workloads
+from rlx import credit, recipes
+from rlx.bench import (
+  children,
+  credit_table,
+  measure,
+  plain,
+  run,
+  tasks,
+  workloads,
+)
+from rlx.bench import credit as credit_bench
 from rlx.commands import bench
 from tests import tiny
 
@@ -119,7 +132,7 @@ def test_help_teaches(capsys):
 @pytest.mark.parametrize(
   "args, message",
   [
-    (["gpro"], "no workload 'gpro'; there are grpo, agent"),
+    (["gpro"], "no workload 'gpro'; there are grpo, agent, credit"),
     (["grpo", "--steps", "0"], "--steps=0: must be 1 or more"),
     (["grpo", "--steps", "x"], "--steps='x'"),
     (["agent", "--jsn"], "unknown argument '--jsn'"),
@@ -133,3 +146,26 @@ def test_what_cannot_be_measured_is_refused(args, message):
 def test_a_process_that_fails_says_why():
   with pytest.raises(ValueError, match="no workload 'nothing'"):
     children.measure("nothing", 1)
+
+
+def test_plain_credit_is_the_recipes():
+  """What is timed beside it computes the same."""
+  for method in plain.ALL:
+    recipe = getattr(recipes, method.__name__)()
+    table = credit_table.make(recipe, 32 * 64)
+    state = recipe.credit.init()
+    update = jax.jit(functools.partial(credit.advantages, recipe.credit, state))
+    want, _ = update(table)
+    got = method(plain.columns(table))
+    np.testing.assert_allclose(got, want, atol=2e-4, err_msg=method.__name__)
+
+
+def test_credit_is_timed_in_json():
+  found = credit_bench.run((32, 64), (recipes.grpo, recipes.rloo), repeats=2)
+  found = json.loads(json.dumps(found))
+  assert found["rows"] == [32, 64]
+  grpo, rloo = found["recipes"]
+  assert grpo["name"] == "grpo"
+  assert all(len(grpo[x]) == 2 for x in ("median_ms", "plain_ms", "ratio"))
+  assert all(x > 0 for x in grpo["median_ms"] + rloo["min_ms"])
+  assert "ratio" not in rloo

@@ -17,6 +17,7 @@ def run(
   rows: Sequence[int] = ROWS,
   methods: Sequence[Callable[..., recipes.Recipe]] = recipes.ALL,
   repeats: int = 15,
+  report: Callable[[int], None] = lambda done: None,
 ) -> dict[str, Any]:
   """Returns milliseconds of one compiled call, by recipe and number of rows.
 
@@ -24,12 +25,19 @@ def run(
   `ratio` (plain / median) have an entry for each of `rows`. Every estimator is
   one program with the table already on the device and nothing fetched; the
   plain version has the same table on the host.
+
+  Args:
+    report: called with the number of recipes that are done.
   """
+  found = []
+  for done, method in enumerate(methods, 1):
+    found.append(_one(method(), rows, repeats))
+    report(done)
   return {
     "bench": "credit",
     "rows": list(rows),
     "repeats": repeats,
-    "recipes": [_one(method(), rows, repeats) for method in methods],
+    "recipes": found,
     **measure.surroundings(),
   }
 

@@ -18,47 +18,45 @@ Table = dict[str, np.ndarray]
 def grpo(table: Table) -> np.ndarray:
   """Outcomes, relative to those of the prompt; one vote a trajectory."""
   scores: dict[int, dict[int, float]] = defaultdict(dict)
-  rows = zip(
-    table["prompt"], table["trajectory"], table["outcome"], strict=True
-  )
-  for prompt, trajectory, outcome in rows:
+  for prompt, trajectory, outcome in _rows(
+    table, "prompt", "trajectory", "outcome"
+  ):
     scores[prompt][trajectory] = outcome
   moments = {
     prompt: _moments(list(found.values())) for prompt, found in scores.items()
   }
-  pairs = zip(table["prompt"], table["outcome"], strict=True)
+  pairs = _rows(table, "prompt", "outcome")
   return np.array([_relative(x, moments[prompt]) for prompt, x in pairs])
 
 
 def reinforce(table: Table) -> np.ndarray:
   """What was earned from each step on."""
-  return _backwards(table, lambda row, later: table["reward"][row] + later)
+  reward = table["reward"].tolist()
+  return _backwards(table, lambda row, later: reward[row] + later)
 
 
 def gigpo(table: Table) -> np.ndarray:
   """`grpo`, and discounted returns relative to those from the same state."""
-  returns = _backwards(
-    table, lambda row, later: table["reward"][row] + 0.95 * later
-  )
-  keys = list(zip(table["prompt"], table["state"], strict=True))
-  return grpo(table) + _standardise(returns, keys)
+  reward = table["reward"].tolist()
+  returns = _backwards(table, lambda row, later: reward[row] + 0.95 * later)
+  return grpo(table) + _standardise(returns, _rows(table, "prompt", "state"))
 
 
 def salt(table: Table) -> np.ndarray:
   """`grpo`, averaged over equal transitions."""
-  names = ("prompt", "state", "action", "next_state")
-  keys = list(zip(*(table[name] for name in names), strict=True))
-  found, sums = grpo(table), defaultdict(list)
+  keys = _rows(table, "prompt", "state", "action", "next_state")
+  found, groups = grpo(table).tolist(), defaultdict(list)
   for key, x in zip(keys, found, strict=True):
-    sums[key].append(x)
-  return np.array([np.mean(sums[key]) for key in keys])
+    groups[key].append(x)
+  means = {key: sum(group) / len(group) for key, group in groups.items()}
+  return np.array([means[key] for key in keys])
 
 
 def ppo(table: Table) -> np.ndarray:
   """Generalised advantages with a value function, whitened over the batch."""
   value, after = table["value"], np.append(table["value"][1:], 0.0)
   after = np.where(table["continues"] > 0, after, 0.0)
-  delta = table["reward"] + after - value
+  delta = (table["reward"] + after - value).tolist()
   found = _backwards(table, lambda row, later: delta[row] + later)
   return (found - found.mean()) / np.sqrt(found.var(ddof=1) + 1e-8)
 
@@ -78,21 +76,30 @@ def columns(steps: batch.Steps) -> Table:
   return {name: np.asarray(getattr(steps, name)) for name in names}
 
 
+def _rows(table: Table, *names: str) -> list[tuple]:
+  return list(zip(*(table[name].tolist() for name in names), strict=True))
+
+
 def _backwards(table: Table, step: Callable[[int, float], float]) -> np.ndarray:
-  out, later = np.zeros(len(table["reward"])), 0.0
+  continues = table["continues"].tolist()
+  out, later = [0.0] * len(continues), 0.0
   for row in range(len(out) - 1, -1, -1):
-    later = step(row, later if table["continues"][row] else 0.0)
+    later = step(row, later if continues[row] else 0.0)
     out[row] = later
-  return out
+  return np.array(out)
 
 
 def _standardise(x: np.ndarray, keys: Sequence[Hashable]) -> np.ndarray:
   groups = defaultdict(list)
-  for key, value in zip(keys, x, strict=True):
+  values = x.tolist()
+  for key, value in zip(keys, values, strict=True):
     groups[key].append(value)
   moments = {key: _moments(found) for key, found in groups.items()}
   return np.array(
-    [_relative(value, moments[key]) for key, value in zip(keys, x, strict=True)]
+    [
+      _relative(value, moments[key])
+      for key, value in zip(keys, values, strict=True)
+    ]
   )
 
 

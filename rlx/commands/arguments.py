@@ -17,6 +17,16 @@ def take(args: list[str], name: str) -> tuple[str | None, list[str]]:
   return None, args
 
 
+def take_all(args: list[str], name: str) -> tuple[list[str], list[str]]:
+  """`take` of an option that may be repeated: all its values, and the rest."""
+  found = []
+  while True:
+    value, args = take(args, name)
+    if value is None:
+      return found, args
+    found.append(value)
+
+
 def take_flag(args: list[str], name: str) -> tuple[bool, list[str]]:
   """Returns whether the flag is there, and what is left."""
   return name in args, [arg for arg in args if arg != name]

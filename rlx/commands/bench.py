@@ -75,16 +75,16 @@ def _credit(as_json: bool, rest: list[str]) -> int:
   from rlx import recipes
   from rlx.bench import credit
   from rlx.commands import arguments_recipe
+  from rlx.view import console
 
   methods = recipes.ALL
   if recipe is not None:
     methods = (arguments_recipe.method(recipe),)
-  found = credit.run(methods=methods)
+  with console.Console(quiet=as_json).phase("recipes", len(methods)) as phase:
+    found = credit.run(methods=methods, report=phase.step)
   if as_json:
     print(json.dumps(found))
     return 0
-  from rlx.view import console
-
   number = lambda x: f"{x:,.2f}"
   rows = []
   for x in found["recipes"]:

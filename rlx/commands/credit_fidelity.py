@@ -51,12 +51,7 @@ def main(args: list[str]) -> int:
   as_json, rest = arguments.take_flag(rest, "--json")
   seed, rest = arguments.take(rest, "--seed")
   path, rest = arguments.take(rest, "--figure")
-  names = []
-  while True:
-    name, rest = arguments.take(rest, "--recipe")
-    if name is None:
-      break
-    names.append(name)
+  names, rest = arguments.take_all(rest, "--recipe")
   arguments.refuse(rest, USAGE)
   number = arguments.integer(seed, "--seed", 0)
   if number < 0:
@@ -111,22 +106,16 @@ def chosen(names: list[str], quick: bool) -> list[Any]:
   Raises:
     ValueError: there is no recipe of a name.
   """
-  from rlx import recipes, spec
+  from rlx import recipes
+  from rlx.commands import arguments_recipe
   from rlx.fidelity import study
 
-  known = {f.__name__: f for f in recipes.ALL}
-  for name in names:
-    if name.replace("-", "_") not in known:
-      raise ValueError(
-        f"--recipe={name}: no such recipe; {spec.nearest_text(name, known)}; "
-        f"there are {', '.join(known)}"
-      )
   if names:
-    return [known[name.replace("-", "_")] for name in dict.fromkeys(names)]
+    return [arguments_recipe.method(name) for name in dict.fromkeys(names)]
   if not quick:
-    return list(known.values())
+    return list(recipes.ALL)
   first: dict[str, Any] = {}
-  for make in known.values():
+  for make in recipes.ALL:
     first.setdefault(study.family(make()), make)
   return list(first.values())
 

@@ -31,12 +31,7 @@ def main(args: list[str]) -> int:
   as_json, args = arguments.take_flag(args, "--json")
   save, args = arguments.take_flag(args, "--save")
   out, args = arguments.take(args, "--out")
-  names, name = [], None
-  while True:
-    name, args = arguments.take(args, "--recipe")
-    if name is None:
-      break
-    names.append(name)
+  names, args = arguments.take_all(args, "--recipe")
   arguments.refuse(args, USAGE)
   if save and names:
     raise ValueError("--save is for all recipes: leave --recipe out")

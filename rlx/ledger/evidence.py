@@ -161,7 +161,6 @@ TOLD = {
   "sub_answer_gain": Told(gain, "exact change of the expected outcome"),
   "marginal": Told(gain, "exact change of the expected outcome"),
   "redundancy": Told(constant(0.0), "0"),
-  "bootstrap_value": Told(constant(0.0), "0, as nothing is cut off"),
   "progress": Told(progress, "the outcome split into exact changes"),
   "implicit_reward": Told(
     implicit, f"{BETA} log(best / policy), exact, best with {BETA} KL"

@@ -1,6 +1,7 @@
 """StepSearch: searches paid for what they add to the evidence, in PPO."""
 
 from rlx import credit, objective, ranges
+from rlx.credit import observed
 from rlx.recipes import recipe
 
 
@@ -10,6 +11,7 @@ def stepsearch(
   discount: float = 1.0,
   lambda_: float = 1.0,
   whiten: bool = True,
+  retrieved: bool = False,
   kl_in_reward: float = 0.0,
   clip: objective.Clip = objective.Clip(),
   value: objective.ValueTerm = objective.ValueTerm(clip=0.5),
@@ -29,6 +31,7 @@ def stepsearch(
     discount: per token that the policy chose.
     lambda_: 1 trusts the return, 0 the value function.
     whiten: standardise the advantages over all chosen tokens of the batch.
+    retrieved: count retrieved tokens too in the mean and the deviation of that.
     kl_in_reward: penalty per token, which takes a reference model.
     clip: range of the ratio.
     value: loss of the value function.
@@ -48,9 +51,12 @@ def stepsearch(
     credit.scale(credit.multiply(gain, well_formed), step_scale),
   )
   advantage = credit.gae(discount, lambda_)
+  white = credit.whiten()
+  if retrieved:
+    white = observed.whiten_with_observations()
   return recipe.Recipe(
     name="stepsearch",
-    credit=credit.chain(reward, advantage, *[credit.whiten()] * whiten),
+    credit=credit.chain(reward, advantage, *[white] * whiten),
     objective=objective.clipped(clip, terms, value),
     level="token",
     formula=f"A = {'whiten of ' * whiten}gae({discount}, {lambda_}) of reward"
@@ -64,7 +70,7 @@ def stepsearch(
     departures=(
       "the scale of steps is what it says; in their code .6 comes to 1.6, which"
       " step_scale=1.6 is",
-      "advantages are whitened over chosen tokens; theirs counts retrieved ones",
+      "advantages are whitened over chosen tokens; theirs is retrieved=True",
       "kl_in_reward is 0, theirs 1e-3, which takes a reference model",
     ),
     evidence=("information_gain", "redundancy", "value"),

@@ -86,6 +86,17 @@ def test_stepsearch_whitens_over_the_tokens_that_were_chosen():
   check(chosen(got), chosen(want))
 
 
+def test_stepsearch_may_whiten_over_what_was_retrieved_too():
+  got = advantages(recipes.stepsearch(retrieved=True).credit, searched())
+  carried = np.array([1.199] * 2 + [0.989] * 4 + [1.109] * 2)
+  white = (carried - carried.mean()) / carried.std(ddof=1)
+  check(chosen(got), chosen(white))
+  # What stands before the first token, or behind the last, is no observation.
+  table = jax.tree.map(lambda x: jnp.pad(x, 3), searched())
+  padded = advantages(recipes.stepsearch(retrieved=True).credit, table)
+  check(padded[3:-3], got)
+
+
 def test_a_malformed_episode_earns_nothing_for_its_searches():
   made = recipes.stepsearch(whiten=False)
   got = chosen(advantages(made.credit, searched(final=-1.0)))

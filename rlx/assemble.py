@@ -78,6 +78,13 @@ def assemble(config: experiment.TrainConfig) -> Parts:
     )
   shape = rollouts.shape_of(config)
   size = recipe.plan.size(shape)
+  each = size.rows // shape.num_prompts
+  sharding.check_divides(
+    f"recipe {recipe.name} makes {each} rows of each of rollout.num_prompts="
+    f"{shape.num_prompts}: rows of a batch",
+    size.rows,
+    mesh,
+  )
   columns = rollouts.columns(config.task, recipe, model)
   trainer = learner.make_learner(
     model,

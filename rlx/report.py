@@ -28,13 +28,18 @@ def opening(
   devices = parts.mesh.devices.size
   console.say(f"[bold]{config.name}[/bold]  seed {config.seed}  ->  {path}")
   console.say(
-    f"  {parts.recipe.name}: {parts.recipe.formula}\n"
+    f"  {': '.join(filter(None, (parts.recipe.name, parts.recipe.formula)))}\n"
     f"  {number(size)} parameters, {parts.decoder.num_layers} layers; "
     f"{devices} {jax.devices()[0].platform} device{'s' * (devices > 1)}\n"
     f"  a step: {rollout.num_prompts} prompts × {rollout.group_size} samples "
     f"= {rows} sequences of at most {parts.length} tokens, "
     f"{updates} update{'s' * (updates > 1)}"
   )
+  if "continue_from" in parts.recipe.plan.needs:
+    console.say(
+      "  beside these the plan of the method plays on from places of its own,"
+      " which may take many times as long"
+    )
 
 
 def results(

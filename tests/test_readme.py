@@ -4,9 +4,11 @@ import pathlib
 import re
 import shlex
 
+import numpy as np
 import pytest
 
-from rlx import cli
+from rlx import cli, config, prompts
+from rlx.data import splits
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -37,11 +39,55 @@ def test_every_command_named_exists():
   assert named == set(cli.COMMANDS)
 
 
-def test_train_with_overrides_runs(tmp_path, monkeypatch):
+# What makes a command of the README small.
+SMALL = {
+  "train": ["--quiet", *TINY],
+  "credit ledger": ["--recipe", "rloo"],
+  "credit fidelity": ["--quick", "--recipe", "grpo"],
+  "recipes": [],
+}
+
+
+def small() -> list[list[str]]:
+  """The commands without names to be filled in, made cheap.
+
+  `rlx bench` is left out: it takes the same time whatever it measures.
+  """
+  found = {}
+  for command in commands():
+    name = " ".join(command[: 1 + (command[0] == "credit")])
+    if name in SMALL and not re.search("[A-Z|]", " ".join(command)):
+      found[shlex.join(command)] = [*command, *SMALL[name]]
+  return list(found.values())
+
+
+@pytest.mark.parametrize("command", small(), ids=lambda c: " ".join(c[:4]))
+def test_a_command_of_the_readme_runs(command, tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
-  with_fields = next(c for c in commands() if "--recipe.discount" in c)
-  assert cli.run([*with_fields, "--quiet", *TINY]) == 0
-  assert (tmp_path / "runs/second/summary.json").exists()
+  assert cli.run(command) == 0
+  runs = list(tmp_path.glob("runs/*/summary.json"))
+  assert len(runs) == (command[0] == "train")
+  if "--workdir" in command:
+    assert runs == [
+      tmp_path / command[1 + command.index("--workdir")] / "summary.json"
+    ]
+
+
+def test_what_is_small_is_what_the_readme_has():
+  assert {c[0] for c in small()} == {"train", "credit", "recipes"}
+  assert sum(c[0] == "train" for c in small()) == 3
+
+
+def test_a_run_is_sampled_measured_and_exported(tmp_path, monkeypatch, capsys):
+  monkeypatch.chdir(tmp_path)
+  run = "runs/quickstart-seed0"
+  assert cli.run(["train", "quickstart", "--quiet", *TINY]) == 0
+  assert cli.run(["sample", run, "--num", "1"]) == 0
+  assert "test 0: " in capsys.readouterr().out
+  assert cli.run(["eval", run, "--num", "2"]) == 0
+  assert "95 % interval" in capsys.readouterr().out
+  assert cli.run(["export", run, "exported"]) == 0
+  assert (tmp_path / "exported/config.json").exists()
 
 
 def test_the_method_of_the_readme_trains(tmp_path, monkeypatch):
@@ -52,30 +98,57 @@ def test_the_method_of_the_readme_trains(tmp_path, monkeypatch):
   assert (tmp_path / "runs/from-state-seed0/summary.json").exists()
 
 
+def test_the_tree_of_the_readme_trains(tmp_path, monkeypatch, capsys):
+  monkeypatch.chdir(tmp_path)
+  method = next(x for x in blocks("python") if "def twigs" in x)
+  experiment = next(x for x in blocks("python") if "spec(from_state)" in x)
+  experiment = experiment.replace("from_state", "twigs")
+  (tmp_path / "mine.py").write_text(method + experiment)
+  command = ["train", "mine.py", "--quiet", *TINY, "--recipe.fan-out", "2"]
+  assert cli.run([*command, "--recipe.max-depth", "1"]) == 0
+  shallow = ["--recipe.max-depth", "0", "--workdir", "runs/other"]
+  assert cli.run([*command, *shallow]) == 2
+  assert "raise it to 1" in capsys.readouterr().err
+
+
+def guessing() -> tuple[str, str, str]:
+  """The environment, its experiment, and the one with a verifier."""
+  found = [x for x in blocks("python") if "Guess" in x]
+  assert ["class Guess:", "get_config", "class Scored"] == [
+    next(w for w in ("class Scored", "get_config", "class Guess:") if w in x)
+    for x in found
+  ]
+  return found[0], found[1], found[2]
+
+
+# Guessing has neither demonstrations nor a number of turns to choose.
+GUESSED = shlex.split(
+  re.sub(r"--(task|warm-start)[.\w-]* \d+", "", shlex.join(TINY))
+)
+
+
 def test_the_environment_of_the_readme_trains(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
-  task = next(x for x in blocks("python") if "class Guessing" in x)
-  experiment = """
-import dataclasses
-from rlx.configs import quickstart
-
-
-def get_config():
-  base = quickstart.get_config()
-  model = dataclasses.replace(base.model, vocab_size=17)
-  return dataclasses.replace(
-    base, name="guess", model=model, task=Guessing(), warm_start=None
-  )
-"""
+  task, experiment, _ = guessing()
   (tmp_path / "guess.py").write_text(task + experiment)
-  tiny = [x for x in TINY]
-  for option in ("--task.turns", "--warm-start.steps"):
-    at = tiny.index(option)
-    del tiny[at : at + 2]
-  for option in ("--warm-start.batch-size", "--warm-start.num-demonstrations"):
-    at = tiny.index(option)
-    del tiny[at : at + 2]
-  assert cli.run(["train", "guess.py", "--quiet", *tiny]) == 0
+  assert cli.run(["train", "guess.py", "--quiet", *GUESSED]) == 0
+
+
+def test_the_verifier_of_the_readme_is_learnt_from(
+  tmp_path, monkeypatch, capsys
+):
+  monkeypatch.chdir(tmp_path)
+  task, experiment, verifier = guessing()
+  experiment = experiment.replace("Guessing()", "Verified()")
+  (tmp_path / "guess.py").write_text(task + verifier + experiment)
+  command = ["train", "guess.py", "--quiet", "--recipe", "srgpo", *GUESSED]
+  assert cli.run(command) == 0
+  assert (tmp_path / "runs/guess-srgpo-seed0/summary.json").exists()
+  # Where a step has none, it is said what it should have.
+  verifier = verifier.replace('"evidence": {"process"', '"evidence": {"proces"')
+  (tmp_path / "guess.py").write_text(task + verifier + experiment)
+  with pytest.raises(RuntimeError, match="environments of all 16 episodes"):
+    cli.run([*command, "--workdir", "runs/other"])
 
 
 def test_the_reward_of_the_readme_has_the_shape():
@@ -98,3 +171,16 @@ def test_help_teaches(name, capsys):
 def test_folders_of_the_readme_exist():
   for name in re.findall(r"^    ((?:rlx/)?[a-z_]+(?:/|\.py))  ", README, re.M):
     assert (ROOT / name).exists(), name
+
+
+def test_the_column_of_the_readme_is_filled():
+  def short(completions, completion_ids, log_extra, **columns):
+    log_extra("brief", [float(len(ids)) for ids in completion_ids])
+    return [0.0 for _ in completion_ids]
+
+  assert 'log_extra("brief", numbers)' in README
+  found = prompts.make_score(
+    prompts.PromptTask(data=config.spec(splits.arithmetic), rewards=(short,))
+  )([{"prompt": "p"}], ["c"], [[1, 2, 3]], np.zeros(1, bool))
+  assert found.evidence["brief"].tolist() == [3.0]
+  assert found.evidence["objective/short"].tolist() == [0.0]

@@ -11,14 +11,14 @@ def method(name: str) -> Callable[..., recipes.Recipe]:
   """The function of a recipe; dashes may stand for underscores.
 
   Raises:
-    ValueError: there is none; the nearest name and all names are listed.
+    ValueError: there is none; the nearest names are listed.
   """
   known = {f.__name__: f for f in recipes.ALL}
   found = known.get(name.replace("-", "_"))
   if found is None:
     raise ValueError(
-      f"no recipe {name!r}; {spec.nearest_text(name, known)}; there are "
-      f"{', '.join(known)}"
+      f"no recipe {name!r}; {spec.nearest_text(name, known)} "
+      f"(`rlx recipes` lists all {len(known)})"
     )
   return found
 

@@ -17,8 +17,10 @@ beside plain NumPy and dictionaries on the same tables.
 
   grpo         GRPO: 8 prompts × 8 completions, 32 + 64 tokens, one update a step
   agent        episodes: 4 prompts × 4 episodes × 3 turns × 16 tokens, paid per turn
-  credit       advantages of 128, 512 and 4,096 trajectories × 32 steps
-  --recipe R   of this recipe only
+  credit       advantages of 128, 512 and 4,096 trajectories × 32 steps;
+               `plain` is NumPy and dictionaries on the largest of these
+               tables, `ratio` how many times as long that takes
+  --recipe R   of this recipe only, for `credit`
   --steps N    steps in all, the first 3 not counted; 12 unless given
   --json       one JSON object: seconds, CPU-seconds and tokens/s of a step,
                seconds from process start to the first finished step (cold and
@@ -36,7 +38,7 @@ NAMES = ("grpo", "agent", "credit")
 
 def main(args: list[str]) -> int:
   """Returns 0 when it was measured."""
-  if not args or args[0] in ("-h", "--help"):
+  if not args or {"-h", "--help"} & {*args}:
     print(USAGE)
     return 0
   name, *rest = args

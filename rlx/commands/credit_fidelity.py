@@ -19,13 +19,17 @@ each, with success from 0.2 to 0.6). Nothing is trained.
   cosine    of the policy gradient that the credit gives to the true one
   r2, bias, variance
             shares of the credit's mean square: what follows the truth, what is
-            wrong on average, what is noise; they add up to 1
+            wrong on average, what is noise; they add up to 1. Bias and
+            variance are estimated, and may leave 0 to 1 by a little
   over grpo the difference of cosines at the same group size, where grpo is
             measured too; bold where its interval leaves out 0
   steps     turns played for a prompt, continuations and trees included
 
-All of it as functions of the group size, and of the number of continuations at
-each boundary for recipes that take them, with 95% bootstrap intervals.
+All of it as functions of the group size, and of the number K of continuations at
+each boundary for recipes that take them; 95% bootstrap intervals are in --json.
+Recipes are in order of the cosine. (exact) gives every step its exact advantage,
+on the same rollouts: the best that credit can do with them. (exact tree) is the
+same on trees, and (noise) draws its credit.
 
   --recipe NAME  measure this one (may be repeated); all unless given
   --quick        a small sample, and the first recipe of each family: seconds
@@ -44,7 +48,7 @@ examples:
 
 def main(args: list[str]) -> int:
   """Returns 0 when it was measured."""
-  if args and args[0] in ("-h", "--help"):
+  if {"-h", "--help"} & {*args}:
     print(USAGE)
     return 0
   quick, rest = arguments.take_flag(args, "--quick")

@@ -1,6 +1,7 @@
 """`rlx credit ledger`: what each recipe's gradient does on average."""
 
 import pathlib
+import sys
 
 from rlx.commands import arguments
 
@@ -8,12 +9,20 @@ USAGE = """usage: rlx credit ledger [--recipe NAME ...] [--json] [--out DIR] [--
 
 The expected gradient of every recipe on small decision processes, by listing
 all batches, beside the true gradient: unbiased, scaled by a factor, or biased,
-with the angle and the state that shows it. Takes half a minute.
+with the angle and the decision that shows it. Takes half a minute.
+
+  credit     of the advantages alone
+  factor     of the true gradient in the expected one; 1 for unbiased ones
+  angle      between the two in degrees, the largest of all processes
+  loss       of the whole objective, with its reduction over tokens; its angle
+  shown by   process/policy/group size of the largest angle, and the decision
+
+rlx/ledger/README.md defines the processes and says what is found.
 
   --recipe NAME  only this one; may be repeated
   --json         all numbers, as JSON
-  --out DIR      writes ledger.json, ledger.md and ledger.png there; the figure
-                 needs matplotlib: pip install 'rlx[plots]'
+  --out DIR      writes ledger.json and ledger.md there, and ledger.png where there
+                 is matplotlib: pip install matplotlib
   --save         rewrites the ledger that is part of rlx, which `rlx recipes`
                  reads; for those who change a recipe. Needs matplotlib too
 
@@ -25,7 +34,7 @@ examples:
 
 def main(args: list[str]) -> int:
   """Returns 0; a name that there is not is an error."""
-  if args and args[0] in ("-h", "--help"):
+  if {"-h", "--help"} & {*args}:
     print(USAGE)
     return 0
   as_json, args = arguments.take_flag(args, "--json")
@@ -42,7 +51,7 @@ def main(args: list[str]) -> int:
   from rlx.view import console
 
   methods = [arguments_recipe.method(name) for name in names]
-  if save or out is not None:
+  if save:
     figure.library()  # Before the work, not after it.
   found = compute.ledger(methods or recipes.ALL, with_parts=not names)
   if as_json:
@@ -52,14 +61,21 @@ def main(args: list[str]) -> int:
   if save:
     _write(found, stored.HERE, stored.README.name)
   if out is not None:
-    _write(found, pathlib.Path(out), "ledger.md")
+    lacks = _write(found, pathlib.Path(out), "ledger.md")
+    if lacks:
+      print(f"no {out}/ledger.png: {lacks}", file=sys.stderr)
   return 0
 
 
-def _write(found, folder: pathlib.Path, document: str) -> None:
+def _write(found, folder: pathlib.Path, document: str) -> str:
+  """Returns why there is no figure, or nothing."""
   from rlx.ledger import figure, report
 
   folder.mkdir(parents=True, exist_ok=True)
   (folder / "ledger.json").write_text(report.to_json(found))
   (folder / document).write_text(report.to_markdown(found))
-  figure.draw(found, folder / "ledger.png")
+  try:
+    figure.draw(found, folder / "ledger.png")
+  except ValueError as error:  # There is no matplotlib.
+    return str(error)
+  return ""

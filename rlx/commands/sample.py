@@ -3,7 +3,7 @@
 from rlx import cache
 from rlx.commands import arguments
 
-USAGE = """usage: rlx sample RUN_OR_CHECKPOINT [--num N] [--split test|train] [--greedy] [--config NAME]
+USAGE = """usage: rlx sample RUN_OR_CHECKPOINT [--num N] [--split test|train] [--greedy] ...
 
 Plays episodes, or completes prompts, and prints them to be read: what was seen,
 what the policy wrote, what it was paid.
@@ -15,6 +15,8 @@ what the policy wrote, what it was paid.
   --split NAME       test (held out, the default) or train
   --greedy           the likeliest tokens instead of sampled ones
   --seed N           other draws
+  --config NAME      experiment by name or path, for what has none of its own
+  --FIELD VALUE      any field of the experiment, as --rollout.sampling.temperature 0.7
 
 example:
   rlx sample runs/quickstart-seed0 --num 2"""

@@ -34,7 +34,7 @@ def bonus(name: str, kappa: float, last: bool = False) -> estimator.Estimator:
   Source: Huang et al. 2025 (VERL), arXiv:2509.23808.
   """
   if not kappa > 0:
-    raise ValueError(f"kappa={kappa} is not positive")
+    raise ValueError(f"kappa={kappa}: must be above 0")
 
   def f(x, steps):
     column = jax.nn.relu(estimator.column(steps, name))

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from rlx import batch
-from rlx.credit import kernels, tokens, trees
+from rlx.credit import estimator, kernels, tokens, trees
 
 Keep = Callable[
   [batch.Rollout, batch.Steps, Float[Array, "B L"]], Bool[Array, "B L"]
@@ -25,11 +25,18 @@ def uncertain(threshold: float) -> Keep:
   return keep
 
 
-def credited() -> Keep:
-  """Tokens whose advantage is not 0: the others are in no denominator."""
+def credited(by: estimator.Estimator | None = None) -> Keep:
+  """Tokens whose advantage is not 0: the others are in no denominator.
+
+  Args:
+    by: an estimator of steps, without a state, whose advantages decide instead
+      of those that are used.
+  """
 
   def keep(rollout, steps, advantages):
-    del rollout, steps
+    if by is not None:
+      signal, _ = estimator.advantages(by, by.init(), steps)
+      advantages = tokens.spread(signal, rollout.segment)
     return advantages != 0
 
   return keep

@@ -52,7 +52,7 @@ def check(path: str) -> None:
     raise ValueError(f"--figure={path}: there is no folder {file.parent}")
   if importlib.util.find_spec("matplotlib") is None:
     raise ValueError(
-      f"--figure={path}: figures need matplotlib: pip install 'rlx[plots]'"
+      f"--figure={path}: figures need matplotlib: pip install matplotlib"
     )
 
 

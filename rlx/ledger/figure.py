@@ -24,7 +24,7 @@ def library() -> ModuleType:
   except ModuleNotFoundError:
     raise ValueError(
       "the figure needs matplotlib, which is not installed: "
-      "pip install 'rlx[plots]'"
+      "pip install matplotlib"
     ) from None
 
 

@@ -8,7 +8,11 @@ from rlx.view import console
 
 TITLE = "Expected gradient of each recipe beside the true one, exactly"
 
-COLUMNS = ("", "credit", "factor", "angle", "loss", "angle", "shown")
+COLUMNS = ("", "credit", "factor", "angle", "loss", "loss angle", "shown by")
+
+LEGEND = """credit: the advantages alone; loss: with the reduction too; factor, angle: of the
+expected gradient to the true one; shown by: process/policy/group size at a
+decision. rlx/ledger/README.md says more."""
 
 INTRODUCTION = """# The bias ledger
 
@@ -28,8 +32,14 @@ it again. Numbers of every case stand in `ledger.json`.
   trajectories; or by a range of factors, where that depends on the process.
   **biased**: neither; the range of factors, the largest angle in degrees, and
   the process, policy, group size and decision that show it.
-- At an angle of 90 or more the outcome gets worse. Where the gradient vanishes
-  nothing is learnt.
+- **factor**: `<g, t> / <t, t>` of the expected gradient g and the true one t,
+  over the logits of all decisions. **angle**: between g and t. Above 90 degrees
+  the outcome gets worse. Where g vanishes nothing is learnt, and there is no
+  angle. What differs by less than 1e-9 of t is equal.
+- **shown by**: `tree/even/2 at root` is the process `tree`, under the policy
+  `even`, in groups of 2; of all decisions, g turns away from t the most at
+  `root`. Policies are tabular softmaxes: `even` has all logits at 0, `tilted`
+  fixed ones of -0.9 to 0.9.
 
 Recipes that grow trees get trees: as many branches from a prompt as a group has
 members, two behind each, then one; a trajectory is a branch of the root.
@@ -39,6 +49,13 @@ members, two behind each, then one; a trajectory is a branch of the root.
 What a recipe is told by verifiers, second learners and extra samples is exact
 here, so that what is found is the recipe's own. Recipes are as published:
 discounts below 1 count as a bias, as the outcome does not know them.
+
+Numbers are of what can be listed: groups of 2 and 3 (`difficulty` also 4), of one
+prompt, or of two on the last two processes. What comes of dividing by the
+statistics of a batch or of a group depends on its size, and mostly falls with it:
+an angle says that there is a bias, and where from, not how large it is in a batch
+of 256. Nor is what is biased worse to train with: variance is not looked at here
+(see `rlx credit fidelity`).
 
 ## What it finds
 
@@ -54,7 +71,8 @@ discounts below 1 count as a bias, as the outcome does not know them.
 - Whitening over the batch subtracts part of what the same trajectory earned in
   its other steps, and divides by a spread that it has part in: on `tree` that
   turns the gradient by 41 degrees in batches of 2 and by 28 in batches of 3.
-- Leaving out groups of equal outcomes scales, and does not turn.
+- Leaving out groups of equal outcomes scales the credit, and does not turn it. A
+  loss that is averaged over what is left turns a little, where prompts differ.
 - Dividing a loss by a sampled number of tokens turns it, if steps are of
   different lengths; per answer more than per batch. A constant does not.
 - A tree whose edges all count once gives late decisions as much more weight as
@@ -93,6 +111,7 @@ def show(ledger: dict[str, Any], to: console.Console) -> None:
     rows = [row(e) for e in ledger["entries"] if e["kind"] == kind]
     if rows:
       to.table(f"\n{TITLE}: {kind}s", COLUMNS, rows)
+  to.say(LEGEND)
   unknown = [e for e in ledger["entries"] if "unknown" in e]
   for entry in unknown:
     to.say(f"{entry['name']}: {entry['unknown']}")

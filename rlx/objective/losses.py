@@ -82,7 +82,7 @@ def sapo(
     ("negative", temperature_negative),
   ):
     if tau <= 0:
-      raise ValueError(f"temperature_{sign}={tau} is not positive")
+      raise ValueError(f"temperature_{sign}={tau}: must be above 0")
   surrogate = functools.partial(
     surrogates.sapo,
     temperature_positive=temperature_positive,

@@ -58,15 +58,12 @@ def branch_grpo(
   ranges.at_least(0, window=window, window_last=window_last)
   ranges.at_least(window_last, window_first=window_first)
   ranges.at_least(1, window_every=window_every)
-  prunes = []
+  outside = keep.outside_depths(
+    width=window, first=window_first, last=window_last, every=window_every
+  )
+  prunes = [outside] * (window > 0)
   if width != "all":
     prunes.append(keep.some_leaves(width, width_ratio))
-  if window:
-    prunes.append(
-      keep.outside_depths(
-        width=window, first=window_first, last=window_last, every=window_every
-      )
-    )
   return recipe.Recipe(
     name="branch_grpo",
     credit=credit.chain(

@@ -12,12 +12,14 @@ def reinforce(
 ) -> recipe.Recipe:
   """Raises the probability of each step by what was earned from it on.
 
+      A_t = r_t + discount A_{t+1},  loss = -A log pi
+
   Args:
     discount: per step.
     baseline: subtract the mean of the whole batch, over steps.
     terms: what stands beside the policy gradient, and the reduction.
 
-  Source: Williams 1992. [known]
+  Source: Williams 1992 (Machine Learning 8), Theorem 1. [known]
   """
   links = [credit.returns(discount)]
   if baseline:

@@ -1,4 +1,4 @@
-"""RTMC: what an action was worth minus what its state was worth, by counting."""
+"""RTMC: what an action was worth less what its state was worth, by counting."""
 
 from rlx import credit, objective
 from rlx.recipes import recipe

@@ -16,6 +16,7 @@ def spo_tree(
   prover: float = 0.0,
   best_of: int = 4,
   drop_zeros: bool = True,
+  drop_by: Literal["used", "prover"] = "used",
   max_depth: int = 15,
   clip: objective.Clip = objective.Clip(),
   terms: objective.Terms = objective.Terms(),
@@ -40,6 +41,8 @@ def spo_tree(
     prover: weight of the variant with a prover; the code has 5.
     best_of: attempts of the prover.
     drop_zeros: leave steps with advantage 0 out of the loss.
+    drop_by: the advantages that decide that: those used, or the prover's (of
+      weight 5 where it is off).
     max_depth: deepest step, from 0; an episode may have one turn more.
     clip: range of the ratio.
     terms: what stands beside the surrogate, and the reduction.
@@ -57,8 +60,9 @@ def spo_tree(
   )
   made = credit.chain(value, above)
   formula = f"A = standardise(fuse(outcome), by=siblings, scale={scale})"
+  raised = credit.scale(trees.difference(best_of), prover or 5.0)
+  by = credit.chain(value, credit.add(credit.chain(), raised))
   if prover:
-    raised = credit.scale(trees.difference(best_of), prover)
     made = credit.chain(
       value, credit.add(credit.chain(*[above] * (scale != "none")), raised)
     )
@@ -72,8 +76,8 @@ def spo_tree(
     source="Guo et al. 2025, arXiv:2505.23564, SPO-tree",
     confidence="code",
     departures=(
-      "a node is dropped by the advantage that is used; the code's filter goes"
-      " by the prover's even where that is off",
+      "a node is dropped by the advantage that is used; theirs, by the prover's"
+      " even where that is off, is drop_by='prover'",
       "all edges of a batch are learnt from at once, so that none are left to"
       " replay; theirs draw 512, and keep others for 8 iterations",
     ),
@@ -81,6 +85,8 @@ def spo_tree(
     plan=tree.tree(
       tree.parse(branches), segment_tokens=segment_tokens, max_depth=max_depth
     ),
-    keep=keep.credited() if drop_zeros else None,
+    keep=keep.credited(by if drop_by == "prover" else None)
+    if drop_zeros
+    else None,
     verbs=("continue_from", "filter"),
   )

@@ -1,4 +1,4 @@
-"""Step-GUI: dense scores of a step on a screen, with a clip that still learns."""
+"""Step-GUI: smooth scores of a step on a screen, a clip that still learns."""
 
 from rlx import credit, objective, ranges
 from rlx.recipes import recipe
@@ -55,7 +55,7 @@ def step_gui(
     departures=(
       "clip.epsilon_high is constant; theirs follows a schedule",
       "above, below and epsilon_high are ours: theirs were not recovered",
-      "a hint stands where the first answer begins; where theirs does is unknown",
+      "a hint stands where the first answer begins; where theirs is unknown",
     ),
     plan=hinted.hinted() if hints else plan.sample(),
     verbs=("sample", "edit", "continue_from", "score"),

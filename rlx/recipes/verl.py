@@ -41,7 +41,6 @@ def verl(
 
   Source: Huang et al. 2025 (VERL), arXiv:2509.23808. [code]
   """
-  ranges.above(0, kappa=kappa)
   ranges.at_least(1, stride=stride)
   ranges.above(stride, window=window)
   ranges.between(0, 1, decay=decay)

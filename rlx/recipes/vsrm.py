@@ -80,7 +80,8 @@ def vsrm(
       "a thought's reward is paid at its end; theirs is paid='before'",
       "with REINFORCE++; the paper has PPO too",
       "terms.kl_coef is 0, theirs 1e-3, which takes a reference model",
-      "answers are sampled as the policy is; theirs at temperature .6, top-p .95",
+      "answers are sampled as the policy is; theirs at temperature 0.6 with"
+      " top-p 0.95",
       "at most max_steps thoughts; theirs have no bound",
       "where end no longer fits in a completion nothing is judged",
     ),

@@ -67,18 +67,16 @@ def continuing(
     size, parts = made.shape.num_prompts, []
     for at in range(0, len(cuts), size):
       part = list(cuts[at : at + size])
-      # What fills the last part up is drawn, and thrown away.
-      padded = part + [part[0]] * (size - len(part))
       found = go_on(
         made,
         params,
         before,
-        padded,
+        part,
         max_tokens=None if max_tokens is None else tokens,
         seed=seed,
         version=version,
       )
-      parts.append(played.select(found, np.arange(len(part) * n)))
+      parts.append(found)
     return played.fit(played.join(parts), shape.length)
 
   return continue_from

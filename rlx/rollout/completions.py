@@ -9,7 +9,7 @@ import numpy as np
 
 from rlx import tokenizer as tokenizers
 from rlx.rollout import engine as engines
-from rlx.rollout import record
+from rlx.rollout import played, record
 from rlx.rollout.played import Played, Start
 
 
@@ -74,8 +74,9 @@ def complete(
   )
   ids = np.asarray(prompt_ids, np.int32)
   budget = np.full(shape.rows, shape.action_tokens)
+  limits = (budget, None, shape.rows)
   return _write(
-    engine, params, key, tokenizer, score, log, origin, ids, budget, None
+    engine, params, key, tokenizer, score, log, origin, ids, *limits
   )
 
 
@@ -127,7 +128,8 @@ def go_on(
   """Continues completions from any of their tokens.
 
   Args:
-    engine: for `len(cuts)` prompts as long as a whole sequence.
+    engine: for prompts as long as a whole sequence, `len(cuts)` or more: what
+      there is more is drawn for nobody, and neither scored nor returned.
     cuts: `(row, length)` in `before`, see `verbs.Cut`.
     longest: tokens that a whole completion may have.
     max_tokens: of one continuation; what is not finished by then, and might be,
@@ -145,6 +147,8 @@ def go_on(
         f"cut at token {length} of row {row}: must be between {least}, where "
         f"its prompt ends, and {most}"
       )
+  asked = len(cuts) * group
+  cuts = [*cuts, *[cuts[0]] * (shape.num_prompts - len(cuts))]
   row = np.repeat([row for row, _ in cuts], group)
   numbers = record.branch(before.record, cuts, group, seed)
   log = record.Record.empty(
@@ -161,15 +165,30 @@ def go_on(
   origin = tuple(before.origin[here] for here in row)
   budget = longest - (log.length - np.array([x.length for x in origin]))
   ids = numbers[::group].copy()
-  return _write(
-    engine, params, key, tokenizer, score, log, origin, ids, budget, max_tokens
+  limits = (budget, max_tokens, asked)
+  found = _write(
+    engine, params, key, tokenizer, score, log, origin, ids, *limits
   )
+  return played.select(found, np.arange(asked))
 
 
 def _write(
-  engine, params, key, tokenizer, score, log, origin, ids, budget, max_tokens
+  engine,
+  params,
+  key,
+  tokenizer,
+  score,
+  log,
+  origin,
+  ids,
+  budget,
+  max_tokens,
+  asked,
 ) -> Played:
-  """Writes on behind what the record has, and scores what is finished."""
+  """Writes on behind what the record has, and scores what is finished.
+
+  What stands behind the first `asked` rows is neither finished nor scored.
+  """
   shape = engine.shape
   group = shape.num_samples
   everyone = np.arange(shape.rows)
@@ -192,6 +211,7 @@ def _write(
   open_ = np.zeros(shape.rows, bool)
   if max_tokens is not None:
     open_ = ~stopped & (length == max_tokens) & (length < budget)
+  open_[asked:] = True
   scored = _score(tokenizer, score, log, origin, stopped, open_)
   for row in everyone:
     found = {name: x[row] for name, x in scored.evidence.items()}

@@ -11,7 +11,7 @@ from rlx import tokenizer as tokenizers
 from rlx.envs import protocol
 from rlx.rollout import engine as engines
 from rlx.rollout import game as games
-from rlx.rollout import record
+from rlx.rollout import played, record
 from rlx.rollout.played import Place, Played
 
 Make = Callable[[int], protocol.Episode]
@@ -104,8 +104,9 @@ def go_on(
   """Continues episodes from where turns of theirs began.
 
   Args:
-    engine: for `len(cuts)` prompts as long as a whole sequence, which no row
-      outgrows; its `turns` is the most that are played.
+    engine: for prompts as long as a whole sequence, which no row outgrows,
+      `len(cuts)` or more: what there is more is played by nobody, and not
+      returned. Its `turns` is the most that are played.
     cuts: `(row, length)` in `before`, see `verbs.Cut`.
     turns_left: how many turns an episode may still take from a place.
     seed: tells draws from one place apart.
@@ -114,6 +115,8 @@ def go_on(
     ValueError: no turn of the row began there.
   """
   shape, group = engine.shape, engine.shape.num_samples
+  asked = len(cuts) * group
+  cuts = [*cuts, *[cuts[0]] * (shape.num_prompts - len(cuts))]
   places = [_place(before, *cut) for cut in cuts]
   row = np.repeat([row for row, _ in cuts], group)
   log = record.Record.empty(
@@ -136,9 +139,13 @@ def go_on(
   for each, place in enumerate(places):
     kept = before.record.tokens[cuts[each][0], : place.length].tolist()
     for here in range(each * group, (each + 1) * group):
-      game.restore(here, place, kept, int(log.sample[here]))
+      if here < asked:
+        game.restore(here, place, kept, int(log.sample[here]))
+      else:
+        game.fill(here, kept)
   ids = log.sample[::group].copy()
-  return _run(engine, params, key, game, ids, shape.turns)
+  found = _run(engine, params, key, game, ids, shape.turns)
+  return played.select(found, np.arange(asked))
 
 
 def check(

@@ -101,6 +101,11 @@ class Game:
     except Exception:  # Whatever an environment raises costs only its episode.
       self._fail(row)
 
+  def fill(self, row: int, kept: Sequence[int]) -> None:
+    """Gives a row that nobody is to play something to be computed from."""
+    self.record.observe(np.array([row]), [kept])
+    self._end(row, "cut")
+
   # Each turn.
 
   def chunk(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

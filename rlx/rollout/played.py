@@ -119,13 +119,28 @@ def join(parts: Sequence[Played]) -> Played:
     stop=[stop for part in parts for stop in part.stop],
     parse_errors=np.concatenate([part.parse_errors for part in parts]),
     seconds=seconds,
-    rewards=parts[-1].rewards,
+    rewards=mean_rewards(parts),
     origin=tuple(x for part in parts for x in part.origin),
     whole=None
     if all(p.whole is None for p in parts)
     else np.concatenate(whole),
   )
   return select(one, np.arange(len(one.stop)))
+
+
+def mean_rewards(parts: Sequence[Played]) -> dict[str, float]:
+  """Returns the metrics of reward functions, by how many rows were scored.
+
+  So a mean is that of all; a spread is the mean of the parts' spreads.
+  """
+  total: dict[str, float] = {}
+  count: dict[str, int] = {}
+  for part in parts:
+    scored = sum(stop != "cut" for stop in part.stop)
+    for name, value in part.rewards.items():
+      total[name] = total.get(name, 0.0) + scored * value
+      count[name] = count.get(name, 0) + scored
+  return {name: x / count[name] for name, x in total.items() if count[name]}
 
 
 def fit(one: Played, length: int) -> Played:

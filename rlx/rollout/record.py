@@ -126,7 +126,11 @@ class Record:
     turn = self.turns[row] - 1
     for name, column in self.columns.items():
       if evidence is None or name not in evidence:
-        raise ValueError(f"the step has no evidence {name!r}")
+        raise ValueError(
+          f"the step has no evidence {name!r}, which the recipe reads: every "
+          f'step needs it in info["evidence"]; here are '
+          f"{', '.join(map(repr, evidence or ())) or 'none'}"
+        )
       if not abs(float(evidence[name])) <= np.finfo(np.float32).max:
         raise ValueError(
           f"evidence {name!r} is {evidence[name]}: must be a finite float32"

@@ -79,5 +79,6 @@ def check_fits(tokenizer: Tokenizer, vocab_size: int) -> None:
   if tokenizer.vocab_size > vocab_size:
     raise ValueError(
       f"the tokenizer has {tokenizer.vocab_size} tokens, but the model's"
-      f" embedding only {vocab_size} rows: token ids would be out of range"
+      f" embedding only {vocab_size} rows: token ids would be out of range;"
+      f" set --model.vocab-size {tokenizer.vocab_size} for one made from scratch"
     )

@@ -111,6 +111,20 @@ def test_a_trajectory_split_into_a_row_per_turn_is_the_same_chain():
   jax.tree.map(np.testing.assert_array_equal, split, whole)
 
 
+def test_a_sequence_in_which_nothing_was_chosen_has_no_row():
+  """Nor is its reward in anybody's statistics (verl drops it in silence)."""
+  got = table(rollout([MASK[0], [0] * 8], SEGMENT), STEPS)
+  assert grid(got.weight)[1] == [0] * 8
+  assert grid(got.reward)[1] == [0] * 8
+  assert not np.asarray(got.extras["step_end"])[8:].any()
+  white = credit.chain(credit.returns(1.0), credit.whiten())
+  alone = credit.advantages(
+    white, white.init(), table(rollout(MASK[:1], SEGMENT[:1]), STEPS)
+  )[0]
+  both = credit.advantages(white, white.init(), got)[0]
+  np.testing.assert_allclose(both, [*alone, *[0] * 8], atol=2e-5)
+
+
 def test_the_penalty_is_paid_on_chosen_tokens_only():
   log_probs = jnp.where(jnp.asarray(MASK, bool), -1.0, jnp.nan)
   reference = jnp.where(jnp.asarray(MASK, bool), -1.5, jnp.inf)

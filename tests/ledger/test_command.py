@@ -23,7 +23,7 @@ def test_a_command_that_there_is_not_is_an_error():
 
 def test_help_tells_how_the_figure_is_made(capsys):
   assert credit.main(["ledger", "--help"]) == 0
-  assert "rlx[plots]" in capsys.readouterr().out
+  assert "pip install matplotlib" in capsys.readouterr().out
 
 
 def test_a_recipe_that_there_is_not_is_an_error():
@@ -45,11 +45,19 @@ def test_one_recipe_as_json(capsys):
   )
 
 
-def test_without_matplotlib_it_says_how_to_get_it(tmp_path, monkeypatch):
+def test_without_matplotlib_only_the_figure_is_missing(
+  tmp_path, monkeypatch, capsys
+):
   monkeypatch.setitem(sys.modules, "matplotlib", None)
-  with pytest.raises(ValueError, match=r"pip install 'rlx\[plots\]'"):
-    credit_ledger.main(["--out", str(tmp_path / "out")])
-  assert not list(tmp_path.iterdir())
+  assert credit_ledger.main(["--recipe=rloo", "--out", str(tmp_path)]) == 0
+  assert "pip install matplotlib" in capsys.readouterr().err
+  assert {x.name for x in tmp_path.iterdir()} == {"ledger.json", "ledger.md"}
+
+
+def test_without_matplotlib_nothing_is_saved(monkeypatch):
+  monkeypatch.setitem(sys.modules, "matplotlib", None)
+  with pytest.raises(ValueError, match="pip install matplotlib"):
+    credit_ledger.main(["--save"])
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -285,7 +285,7 @@ def test_what_an_objective_needs_is_told_beforehand():
     ),
     (
       lambda: objective.sapo(Terms(), temperature_negative=0.0),
-      "temperature_negative=0.0 is not positive",
+      "temperature_negative=0.0: must be above 0",
     ),
     (
       lambda: Terms(reduction="token-sum-norm"),

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import inspect
 import json
+import re
 import typing
 
 import chex
@@ -202,6 +203,9 @@ def test_a_recipe_documents_itself(method):
   assert made.name == method.__name__
   documentation = inspect.getdoc(method) or ""
   assert "Source: " in documentation
+  assert f"[{made.confidence}]" in documentation
+  ids = re.findall(r"arXiv:[\d.]*\d", made.source)
+  assert all(x in documentation for x in ids)
   for name in inspect.signature(method).parameters:
     assert f"  {name}: " in documentation
   told = recipes.describe(made)
@@ -209,6 +213,8 @@ def test_a_recipe_documents_itself(method):
   assert summary["formula"] in told
   for departure in summary["departures"]:
     assert departure in told
+    # What is ours is said where the method is explained.
+    assert "inferred" not in departure or "inferred" in documentation.lower()
   # Signature, checks, composition and what is said of it.
   source = inspect.getsource(method).splitlines()
   assert len(source) - len(documentation.splitlines()) < 65

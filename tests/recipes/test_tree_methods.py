@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rlx import credit, recipes
+from rlx import batch, credit, recipes
 from rlx.credit import gains, trees
 from rlx.rollout import played, record
 from tests.rollout import simulator
@@ -78,6 +78,28 @@ def test_spotree_keep():
   got = advantages(made, SPO)
   np.testing.assert_array_equal(got != 0, [0, 1, 1, 1, 1, 0, 0])
   assert recipes.spo_tree(drop_zeros=False).keep is None
+
+
+def test_spotree_may_keep_what_the_prover_sees():
+  """A node like its parent has no advantage, but a value to the prover."""
+  made = recipes.spo_tree(drop_by="prover")
+  steps = rootless(table([0, 0, 0, 1, 1, 0, 0]))
+  ints = jnp.arange(6, dtype=jnp.int32)[:, None]
+  zeros = jnp.zeros((6, 1))
+  rollout = batch.Rollout(
+    tokens=ints,
+    valid=zeros == 0,
+    mask=zeros == 0,
+    log_probs=zeros,
+    raw_log_probs=zeros,
+    segment=ints,
+    version=ints,
+  )
+  used = credit.spread(jnp.asarray(advantages(made, steps)), rollout.segment)
+  np.testing.assert_array_equal(used[:, 0] != 0, [1, 1, 0, 0, 0, 0])
+  assert made.keep is not None
+  got = np.asarray(made.keep(rollout, steps, used))
+  np.testing.assert_array_equal(got[:, 0], [1, 1, 1, 1, 0, 0])
 
 
 def test_spotree_with_a_prover():

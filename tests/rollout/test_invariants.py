@@ -121,6 +121,15 @@ WRITTEN: dict[str, dict[str, Any]] = {
   "tree_grpo": {"branches": "2,2"},
   "pacore": {"fewest": 1, "most": 2, "easiest": 1.01},
 }
+# What the reward function was called with, as how many texts.
+SCORED: list[int] = []
+
+
+def counted(completions, log_extra, **columns) -> list[float]:
+  SCORED.append(len(completions))
+  return worlds.rightness(completions, log_extra, **columns)
+
+
 HOOKS = {
   "reset": EPISODES,
   "step": EPISODES,
@@ -149,7 +158,7 @@ def gather(name: str, task: Any, arguments: dict[str, Any]):
       group_size=GROUP,
       max_prompt_length=8,
       max_turn_length=4,
-      max_completion_length=4 if task is worlds.WRITE else 2,
+      max_completion_length=2 if isinstance(task, Ragged) else 4,
     ),
   )
   columns = rollouts.columns(task, recipe, model)
@@ -328,3 +337,15 @@ def test_evidence_that_is_no_number_costs_its_episode(name):
 def test_an_expert_who_says_much_makes_no_row_too_long(words):
   for _ in collected("ui_s1", Ragged(expert_words=words), {"patches": -1}, 2):
     pass
+
+
+@pytest.mark.parametrize("name", ["spo_tree", "tree_grpo"])
+def test_only_what_is_finished_is_scored_and_in_the_metrics(name):
+  task = dataclasses.replace(worlds.WRITE, rewards=(counted,))
+  SCORED.clear()
+  for found in collected(name, task, {"branches": "3,2", **SEGMENTS}, 1):
+    ended = [stop in ("stop", "max_tokens") for stop in found.stop]
+    assert sum(SCORED) == sum(ended)
+    paid = found.record.reward[ended, 0].mean()
+    mean = found.rewards["rewards/counted/mean"]
+    assert mean == pytest.approx(paid, abs=1e-6)

@@ -624,15 +624,14 @@ def test_a_prompt_has_its_last_messages_and_those_that_fit(monkeypatch):
 
 
 def test_a_synthesis_needs_prompts_and_an_order_of_numbers(monkeypatch):
-  collect, memory = scripted.gather(
-    monkeypatch,
-    Game(turns=1),
-    synthesis.synthesis(),
-    lambda *_: "a",
-    sizes=SIZES,
-  )
   with pytest.raises(ValueError, match="a task of prompts"):
-    collect([0, 1], memory)
+    scripted.gather(
+      monkeypatch,
+      Game(turns=1),
+      synthesis.synthesis(),
+      lambda *_: "a",
+      sizes=SIZES,
+    )
   with pytest.raises(ValueError, match="fewest=5, most=4"):
     synthesis.synthesis(fewest=5, most=4)
 
@@ -648,8 +647,7 @@ def test_a_conversation_is_asked_again_with_the_messages_in_its_last_turn():
 
 
 def test_plans_that_take_turns_refuse_completions(monkeypatch):
-  collect, memory = scripted.gather(
-    monkeypatch, ASKED, foresight.foresight(), lambda *_: "a", sizes=READ
-  )
   with pytest.raises(ValueError, match="needs a task of episodes"):
-    collect([0, 1], memory)
+    scripted.gather(
+      monkeypatch, ASKED, foresight.foresight(), lambda *_: "a", sizes=READ
+    )

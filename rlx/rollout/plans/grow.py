@@ -61,7 +61,7 @@ def grow(
     if len(levels) > max_depth + 1:
       raise ValueError(
         f"a tree of {len(levels)} levels is deeper than max_depth={max_depth} "
-        "of the recipe, which counts from 0"
+        f"of the recipe, which counts from 0: raise it to {len(levels) - 1}"
       )
     return plan.Size(shape.num_prompts * sum(levels), shape.length, 1)
 
@@ -193,7 +193,7 @@ class Forest:
       stop=["dropped"] * size.rows,
       parse_errors=np.zeros(size.rows, np.int32),
       seconds=dict(self._spent),
-      rewards=self._drawn[-1].rewards if self._drawn else {},
+      rewards=played.mean_rewards(self._drawn),
       whole=np.zeros(size.rows, bool),
     )
     column["outcome"] = np.zeros((size.rows, 1), np.float32)

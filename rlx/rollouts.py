@@ -66,7 +66,15 @@ def collect(
   Args:
     columns: evidence that the task is to fill, see `columns`.
   """
-  made = _prompts if isinstance(config.task, prompts.PromptTask) else _episodes
+  prompted = isinstance(config.task, prompts.PromptTask)
+  for text in recipe.plan.texts if prompted else ():
+    try:
+      tokenizer.encode(text)
+    except ValueError as error:
+      raise ValueError(
+        f"recipe {recipe.name} puts {text!r} into completions: {error}"
+      ) from None
+  made = _prompts if prompted else _episodes
   source = made(config, tokenizer, columns)
 
   def compiled(shape, sampler=config.rollout.sampling):

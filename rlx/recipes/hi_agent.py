@@ -10,6 +10,9 @@ def hi_agent(
   *,
   by_state: bool = False,
   look_ahead: int = 2,
+  format_weight: float = 0.1,
+  execution_weight: float = 0.6,
+  judge_weight: float = 0.3,
   scale: bool = True,
   clip: objective.Clip = objective.Clip(),
   terms: objective.Terms = objective.Terms(reduction="seq-mean-token-mean"),
@@ -29,6 +32,9 @@ def hi_agent(
       sub-goal this is the low level's key (task, step, sub-goal).
     look_ahead: actions that are sampled for each sub-goal; 0 for a task that
       says itself what each step is worth and whose it is.
+    format_weight: of a sub-goal that is well formed. The default is ours,
+    execution_weight: of what the actions were paid, too,
+    judge_weight: and of the judge's opinion.
     scale: divide by the standard deviation of the group (with n - 1).
     clip: range of the ratio.
     terms: what stands beside the surrogate, and the reduction.
@@ -55,7 +61,12 @@ def hi_agent(
       "both levels learn in the same update; theirs alternate",
     ),
     evidence=("process", "role", *(["state"] if by_state else [])),
-    plan=foresight.foresight(look_ahead=look_ahead)
+    plan=foresight.foresight(
+      look_ahead=look_ahead,
+      format_weight=format_weight,
+      execution_weight=execution_weight,
+      judge_weight=judge_weight,
+    )
     if look_ahead
     else plan.sample(),
     verbs=("sample", "continue_from", "score"),

@@ -29,6 +29,7 @@ class Plan(NamedTuple):
     needs: verbs that it uses.
     asks: runtime-checkable protocols that an episode of the task must keep.
     tasks: the kind of task that it can collect from.
+    texts: what it puts into completions, of words that the tokeniser knows.
   """
 
   collect: Callable[..., tuple[played.Played, Memory]]
@@ -38,6 +39,7 @@ class Plan(NamedTuple):
   needs: tuple[verbs.Name, ...] = ("sample",)
   asks: tuple[type, ...] = ()
   tasks: Literal["any", "episodes", "prompts"] = "any"
+  texts: tuple[str, ...] = ()
 
 
 def sample() -> Plan:

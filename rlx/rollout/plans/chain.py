@@ -71,6 +71,7 @@ def chain(
     size=size,
     columns=_COLUMNS if prover else _COLUMNS[:3],
     needs=_NEEDS if judge.suffix else _NEEDS[:2],
+    texts=(judge.suffix,) if judge.suffix else (),
   )
 
 

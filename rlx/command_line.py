@@ -126,4 +126,9 @@ def _complaint(
   if name in aliases:
     return f"--{name} stands for --{aliases[name]}, which this config has not"
   near = ", ".join(f"--{x}" for x in specs.nearest(name, fields))
-  return f"no field --{name}; nearest: {near} (all: --help)"
+  group = name.rpartition(".")[0]
+  others = [
+    x.rpartition(".")[2] for x in fields if x.rpartition(".")[0] == group
+  ]
+  has = f"; --{group} has {', '.join(others)}" if group and others else ""
+  return f"no field --{name}; nearest: {near}{has} (all: --help)"

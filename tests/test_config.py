@@ -226,6 +226,7 @@ def test_aliases_work_with_a_notice_of_one_line(capsys):
       ["--recipe.discont", "1"],
       "no field --recipe.discont; nearest: --recipe.d",
     ),
+    (["--recipe.discont", "1"], "; --recipe has "),
     (["--learning-rte", "1"], "nearest: --optimizer.learning-rate"),
     (["--xyz", "1"], "no field --xyz; nearest: --"),
     (["--beta", "1"], "--beta stands for --recipe.kl-coef, which this config"),

@@ -43,6 +43,8 @@ def hi_agent(
   abstract and from reviews. [abstract]
   """
   ranges.at_least(0, look_ahead=look_ahead)
+  ranges.at_least(0, format_weight=format_weight, judge_weight=judge_weight)
+  ranges.at_least(0, execution_weight=execution_weight)
   by = "std" if scale else None
   key = ("prompt", "index", "role", *(["state"] if by_state else []))
   return recipe.Recipe(

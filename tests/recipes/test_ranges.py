@@ -32,7 +32,9 @@ def arguments(kind: type) -> list[Any]:
 
 
 def refused(function: Callable[..., Any], name: str, value: Any) -> None:
-  with pytest.raises(ValueError, match=rf"(?s){name}={value}.*(must be|is not between)"):
+  with pytest.raises(
+    ValueError, match=rf"(?s){name}={value}.*(must be|is not between)"
+  ):
     function(**{name: value})
 
 

@@ -11,8 +11,8 @@ import pytest
 from rlx import batch as batches
 from rlx import experiment, recipes, rollouts
 from rlx.objective import log_probs
+from rlx.rollout import acting, engine, refill, summary
 from rlx.rollout import config as rollout_config
-from rlx.rollout import engine, refill, summary
 from tests import tiny
 from tests.recipes import worlds
 
@@ -333,7 +333,7 @@ def test_evidence_that_is_no_number_costs_its_episode(name):
     assert "environment_error" in found.stop
 
 
-@pytest.mark.parametrize("words", [1, 6])
+@pytest.mark.parametrize("words", [1, 12, 20])
 def test_an_expert_who_says_much_makes_no_row_too_long(words):
   for _ in collected("ui_s1", Ragged(expert_words=words), {"patches": -1}, 2):
     pass
@@ -349,3 +349,35 @@ def test_only_what_is_finished_is_scored_and_in_the_metrics(name):
     paid = found.record.reward[ended, 0].mean()
     mean = found.rewards["rewards/counted/mean"]
     assert mean == pytest.approx(paid, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["vsrm", "pav", "erl", "ui_s1", "step_gui"])
+def test_all_that_is_continued_may_fail(name):
+  for _ in collected(name, Ragged(fails="restore", every=1), EPISODES[name], 1):
+    pass
+
+
+@pytest.mark.parametrize(
+  ("hook", "name"),
+  [("restore", "hi_agent"), ("restore", "spo_tree"), ("step", "portool")],
+)
+def test_a_batch_in_which_nothing_could_be_played_is_an_error(hook, name):
+  with pytest.raises(RuntimeError, match="of a batch failed"):
+    for _ in collected(name, Ragged(fails=hook, every=1), EPISODES[name], 1):
+      pass
+
+
+def test_an_action_that_could_not_be_taken_says_nothing_of_its_sub_goal():
+  (found,) = collected("hi_agent", Ragged(fails="step"), {}, 1)
+  assert found.whole is not None
+  log, lost = found.record, 0
+  for goal in np.flatnonzero(found.whole & (log.turns > 0)):
+    acts = log.turns[goal + 1 : goal + 3] > 0
+    reward = log.reward[goal + 1 : goal + 3, 0]
+    done = reward[acts].mean() if acts.any() else 0.0
+    lost += acts.any() and not acts.all()
+    text = acting.text_of(log, int(goal), 0, tiny.tokenizer())
+    formed, judged = worlds.Talk(1).assess(text)
+    expected = 0.1 * formed + 0.6 * done + 0.3 * judged
+    assert log.reward[goal, 0] == pytest.approx(expected, abs=1e-6)
+  assert lost

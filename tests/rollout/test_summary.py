@@ -107,3 +107,11 @@ def test_nothing_that_ended_has_no_mean_length_to_tell():
   found = summary.measure(played([1, 0], stops=["max_tokens"] * 2))
   assert found["completions/mean_terminated_length"] == 0
   assert found["completions/clipped_ratio"] == 1
+
+
+def test_where_nothing_is_whole_there_is_nothing_to_average():
+  played = with_failure([1, 0, 1, 1])
+  found = summary.measure(played._replace(whole=np.zeros(4, bool)))
+  assert np.isnan(found["reward"])
+  assert np.isnan(found["completions/min_length"])
+  assert found["num_tokens"] > 0

@@ -86,7 +86,10 @@ def foresight(
       numbers = np.arange(len(acts.stop)).reshape(-1, look_ahead)
       at[open_] = len(goals.stop) + numbers
       reward = np.clip(acts.record.outcome(), 0, 1).reshape(-1, look_ahead)
-      paid |= dict(zip(open_, reward.tolist(), strict=True))
+      # An action whose environment failed tells nothing of its sub-goal.
+      tried = (acts.record.turns > 0).reshape(-1, look_ahead)
+      for row, pay, told in zip(open_, reward, tried, strict=True):
+        paid[row] = pay[told].tolist()
     goals = goals._replace(
       record=edits.copy(goals.record), stop=list(goals.stop)
     )

@@ -229,9 +229,16 @@ def _evidence(env, before, action, after) -> dict[str, float]:
 
 
 def _lake(env) -> tuple[str, ...]:
-  return tuple("".join(row) for row in np.asarray(env.desc).astype(str))
+  cells = np.asarray(env.desc, "S1")
+  return _rows(cells.tobytes().decode(), len(cells))
 
 
+@functools.lru_cache(maxsize=65536)
+def _rows(cells: str, size: int) -> tuple[str, ...]:
+  return tuple(cells[i * size : (i + 1) * size] for i in range(size))
+
+
+@functools.lru_cache(maxsize=65536)
 def _near(lake: tuple[str, ...], cell: tuple[int, int]) -> list[int]:
   """Returns the moves to the goal from where each of the four actions leads."""
   return [_to_goal(lake, _moved(lake, cell, move)) for move in range(4)]

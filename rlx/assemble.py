@@ -85,7 +85,7 @@ def assemble(config: experiment.TrainConfig) -> Parts:
     size.rows,
     mesh,
   )
-  columns = rollouts.columns(config.task, recipe, model)
+  columns = rollouts.columns(config.task, recipe)
   trainer = learner.make_learner(
     model,
     recipe,

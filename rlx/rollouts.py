@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 from rlx import batch, experiment, policy, prompts, sharding
 from rlx import tokenizer as tokenizers
 from rlx.envs import protocol
-from rlx.evidence import provider
+from rlx.recipes import filled as fills
 from rlx.recipes import recipe as recipes
 from rlx.rollout import (
   bind,
@@ -155,9 +155,7 @@ def shape_of(config: experiment.TrainConfig) -> engine.Shape:
   )
 
 
-def columns(
-  task: Any, recipe: recipes.Recipe, model: policy.Policy
-) -> tuple[str, ...]:
+def columns(task: Any, recipe: recipes.Recipe) -> tuple[str, ...]:
   """Returns the evidence that the recipe leaves to the task.
 
   A field of `Steps` is left to it only where the task says that it fills it, as
@@ -167,16 +165,15 @@ def columns(
     ValueError: the task does not fill it, or is of another kind than the
       recipe's plan is for, or its episodes lack what that does with them.
   """
-  known = {"length", "truncated", "bootstrap_value", *recipe.plan.columns}
-  for make in recipe.providers:
-    known |= {*make(provider.Context(model)).columns}
   fields = {f.name for f in dataclasses.fields(batch.Steps)}
   filled = tuple(getattr(task, "evidence", ()))
-  asked = tuple(
-    name
-    for name in recipe.evidence
-    if name not in known and (name not in fields or name in filled)
-  )
+
+  def asks(name: str, who: str) -> bool:
+    if name in fields:
+      return name in filled and who not in (fills.PLAN, fills.LEARNT)
+    return who == fills.TASK
+
+  asked = tuple(x for x, who in fills.by(recipe).items() if asks(x, who))
   kind = "prompts" if isinstance(task, prompts.PromptTask) else "episodes"
   if recipe.plan.tasks not in ("any", kind):
     raise ValueError(

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -312,7 +313,7 @@ def test_a_wrong_argument_is_refused_before_anything_is_measured(monkeypatch):
     credit_fidelity.main(["--recipe", "grpoo"])
   with pytest.raises(ValueError, match="must end in .svg, .pdf, .png"):
     figure.check("fidelity.txt")
-  monkeypatch.setattr(figure.importlib.util, "find_spec", lambda name: None)
+  monkeypatch.setitem(sys.modules, "matplotlib", None)
   with pytest.raises(ValueError, match=r"pip install matplotlib"):
     figure.check("fidelity.svg")
 

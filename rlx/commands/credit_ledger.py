@@ -47,12 +47,12 @@ def main(args: list[str]) -> int:
   # What is imported from here on is slow, and `--help` need not wait for it.
   from rlx import recipes
   from rlx.commands import arguments_recipe
-  from rlx.ledger import compute, figure, report, stored
-  from rlx.view import console
+  from rlx.ledger import compute, report, stored
+  from rlx.view import console, plots
 
   methods = [arguments_recipe.method(name) for name in names]
   if save:
-    figure.library()  # Before the work, not after it.
+    plots.matplotlib()  # Before the work, not after it.
   found = compute.ledger(methods or recipes.ALL, with_parts=not names)
   if as_json:
     print(report.to_json(found), end="")

@@ -1,7 +1,5 @@
 """The figure: metrics against what was spent, and recipes in their order."""
 
-import importlib
-import importlib.util
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -9,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from rlx.fidelity import picked
+from rlx.view import plots
 
 # Okabe and Ito's colours, which people of all kinds of sight can tell apart.
 COLOURS = {
@@ -50,25 +49,21 @@ def check(path: str) -> None:
     raise ValueError(f"--figure={path}: must end in {', '.join(SUFFIXES)}")
   if not file.absolute().parent.is_dir():
     raise ValueError(f"--figure={path}: there is no folder {file.parent}")
-  if importlib.util.find_spec("matplotlib") is None:
-    raise ValueError(
-      f"--figure={path}: figures need matplotlib: pip install matplotlib"
-    )
+  plots.matplotlib()
 
 
 def draw(found: dict[str, Any], path: pathlib.Path) -> None:
   """Draws the study into a file; see `check` for what must be there."""
-  # Imported here, by name: it is an extra.
-  plots: Any = importlib.import_module("matplotlib.pyplot")
-  with plots.rc_context(_STYLE):
+  pyplot: Any = plots.matplotlib("pyplot")
+  with pyplot.rc_context(_STYLE):
     rows = picked.ranked(found)
     height = max(6.0, 1.4 + 0.195 * len(rows))
-    figure = plots.figure(figsize=(13, height), layout="constrained")
+    figure = pyplot.figure(figsize=(13, height), layout="constrained")
     left, right = figure.subfigures(1, 2, width_ratios=(1.75, 1.0))
     _multiples(left, found)
     _ranking(right, found, rows)
     figure.savefig(path, dpi=96, metadata=_METADATA.get(path.suffix))
-    plots.close(figure)
+    pyplot.close(figure)
 
 
 _STYLE = {

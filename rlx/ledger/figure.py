@@ -1,31 +1,15 @@
 """The ledger as one figure."""
 
-import importlib
 import itertools
 import pathlib
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from rlx.ledger import report
+from rlx.view import plots
 
 _ORDER = {"unbiased": 0, "scaled": 1, "biased": 2}
-
-
-def library() -> ModuleType:
-  """matplotlib, which is an extra.
-
-  Raises:
-    ValueError: it is not installed; says how to.
-  """
-  try:
-    return importlib.import_module("matplotlib")
-  except ModuleNotFoundError:
-    raise ValueError(
-      "the figure needs matplotlib, which is not installed: "
-      "pip install matplotlib"
-    ) from None
 
 
 def draw(ledger: dict[str, Any], path: pathlib.Path) -> None:
@@ -38,8 +22,7 @@ def draw(ledger: dict[str, Any], path: pathlib.Path) -> None:
   Raises:
     ValueError: there is no matplotlib.
   """
-  matplotlib = library()
-  figures = importlib.import_module("matplotlib.figure")
+  matplotlib, figures = plots.matplotlib(), plots.matplotlib("figure")
   entries = sorted(
     (e for e in ledger["entries"] if "credit" in e),
     key=lambda e: (

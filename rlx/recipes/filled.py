@@ -1,4 +1,4 @@
-"""Who fills the columns that a recipe reads: for readers, before any run."""
+"""Who fills the columns that a recipe reads, known before any run."""
 
 import dataclasses
 from typing import Any
@@ -7,11 +7,12 @@ from rlx import batch, policy
 from rlx.evidence import provider
 from rlx.recipes import recipe as recipes
 
+TASK, PLAN, LEARNT = "the task", "its plan", "its second learner"
 # Fields of `Steps` that a task has a say in, and how.
 _SAID = {
   "state": "the rollout, of info['state_key']",
   "next_state": "the rollout, of info['state_key']",
-  "role": "the task",
+  "role": TASK,
   "value": "the value function",
 }
 _RECORDED = ("length", "truncated")
@@ -28,14 +29,14 @@ def by(recipe: recipes.Recipe) -> dict[str, str]:
 
   def who(name: str) -> str:
     if name in recipe.plan.columns:
-      return "its plan"
+      return PLAN
     if name in learnt:
-      return "its second learner"
+      return LEARNT
     if name == "bootstrap_value":
       return _SAID["value"]
     if name in _SAID:
       return _SAID[name]
-    return "the rollout" if name in fields or name in _RECORDED else "the task"
+    return "the rollout" if name in fields or name in _RECORDED else TASK
 
   return {name: who(name) for name in recipe.evidence}
 

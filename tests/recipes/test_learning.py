@@ -94,7 +94,7 @@ class Run:
   def __init__(self, recipe: recipes.Recipe, own_network: bool = False):
     self.recipe, self.config = recipe, settings(recipe)
     model, mesh = tiny.policy(), tiny.one_device()
-    columns = rollouts.columns(self.config.task, recipe, model)
+    columns = rollouts.columns(self.config.task, recipe)
     shape = rollouts.shape_of(self.config)
     size = recipe.plan.size(shape)
     sharding.check_divides("rows", size.rows, mesh)

@@ -45,7 +45,7 @@ def gather(
     rollout=rollout_config.RolloutConfig(**sizes),
   )
   recipe = dataclasses.replace(recipes.grpo(), plan=how, evidence=evidence)
-  columns = rollouts.columns(task, recipe, tiny.policy())
+  columns = rollouts.columns(task, recipe)
   made = rollouts.collect(
     *(chosen, recipe, columns, tiny.policy(), tokenizer, tiny.one_device())
   )

@@ -161,7 +161,7 @@ def gather(name: str, task: Any, arguments: dict[str, Any]):
       max_completion_length=2 if isinstance(task, Ragged) else 4,
     ),
   )
-  columns = rollouts.columns(task, recipe, model)
+  columns = rollouts.columns(task, recipe)
   made = rollouts.collect(
     config, recipe, columns, model, tiny.tokenizer(), tiny.one_device()
   )

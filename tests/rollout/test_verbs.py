@@ -257,7 +257,7 @@ def test_an_episode_is_cut_at_turns_only(walked):
 
 def columns(task, **fields):
   asked = dataclasses.replace(recipes.grpo(), **fields)
-  return rollouts.columns(task, asked, tiny.policy())
+  return rollouts.columns(task, asked)
 
 
 def test_evidence_is_asked_of_the_task_unless_somebody_else_fills_it():

@@ -1,20 +1,21 @@
 """Attention of queries on visible keys: the one place that picks a kernel."""
 
 import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from rlx.models import branches, linear
 from rlx.models import cache as cache_lib
-from rlx.models import linear
 
 
 def attend(
   query: Float[Array, "B L K G H"],
   key: Float[Array, "B L K H"],
   value: Float[Array, "B L K H"],
-  visible: Bool[Array, "B L L"],
+  visible: Bool[Array, "B L L"] | branches.Visible,
 ) -> Float[Array, "B L K G H"]:
   """Each query's mean of the visible values, weighted by softmax in float32.
 
@@ -26,6 +27,12 @@ def attend(
     visible: No query sees a key after itself, and each sees at least one key:
       padding sees itself.
   """
+  if isinstance(visible, branches.Visible):
+    trunk = visible.trunk.shape[1]
+    first = [x[:, :trunk] for x in (query, key, value)]
+    above = attend(*first, visible.trunk)
+    below = branches.attend(query[:, trunk:], key, value, visible)
+    return jnp.concatenate([above, below], axis=1)
   return jax.lax.platform_dependent(
     *(query, key, value, visible), cpu=_attend_cpu, default=_attend_library
   )
@@ -34,28 +41,87 @@ def attend(
 def attend_cached(
   query: Float[Array, "B C K G H"],
   pieces: cache_lib.Cache,
-  positions: Int[Array, "B C"],
+  slots: Int[Array, "B C"],
+  trunk: cache_lib.Cache | None = None,
+  cut: Int[Array, " B"] | None = None,
 ) -> Float[Array, "B C K G H"]:
-  """As `attend`, of slots up to and with the query's position."""
+  """As `attend`, of slots up to and with the query's own.
+
+  With a trunk, of its first `cut` slots too; see `rlx.policy.Policy.extend`.
+  """
+  parts = [_attend_own(query, pieces, slots)]
+  if trunk is not None and cut is not None:
+    parts.append(_attend_trunk(query, trunk, cut))
+  largest = functools.reduce(jnp.maximum, [part.largest for part in parts])
+  out, total = 0.0, 0.0
+  for part in parts:
+    scale = jnp.exp(part.largest - largest)
+    out, total = out + scale * part.out, total + scale * part.total
+  return jnp.transpose(out / total, (0, 3, 1, 2, 4)).astype(query.dtype)
+
+
+class _Part(NamedTuple):
+  """Softmax over some of the keys, float32 [B K G C *], not yet divided.
+
+  `out` and `total` are of weights exp(score - largest).
+  """
+
+  out: Array
+  total: Array
+  largest: Array
+
+
+def _attend_own(query, pieces, slots) -> _Part:
   scale = query.shape[-1] ** -0.5
   query = jnp.transpose(query, (0, 2, 3, 1, 4))
   scores, start = [], 0
   for keys, _ in pieces:
-    slots = start + jnp.arange(keys.shape[-1])
-    visible = slots[None, None] <= positions[..., None]
+    here = start + jnp.arange(keys.shape[-1])
+    visible = here[None, None] <= slots[..., None]
     piece = _dot(query, keys, (4,), (2,)) * scale
     scores.append(jnp.where(visible[:, None, None], piece, -1e30))
     start += keys.shape[-1]
+  return _soften(scores, pieces, 4)
+
+
+def _attend_trunk(query, trunk, cut) -> _Part:
+  """Rows that share a trunk are one product with its keys."""
+  rows, chunk, heads, group, head_dim = query.shape
+  trunks = trunk[0][0].shape[0]
+  fork = rows // trunks
+  # [T R C K G H] -> [T K (R C G) H]
+  query = query.reshape(trunks, fork, chunk, heads, group, -1)
+  query = jnp.transpose(query, (0, 3, 1, 2, 4, 5))
+  query = query.reshape(trunks, heads, fork * chunk * group, -1)
+  until = jnp.repeat(cut.reshape(trunks, fork), chunk * group, axis=1)
+  scores, start = [], 0
+  for keys, _ in trunk:
+    here = start + jnp.arange(keys.shape[-1])
+    visible = here[None, None] < until[..., None]
+    piece = _dot(query, keys, (3,), (2,)) * head_dim**-0.5
+    scores.append(jnp.where(visible[:, None], piece, -1e30))
+    start += keys.shape[-1]
+  part = _soften(scores, trunk, 3)
+
+  def by_row(x):
+    x = x.reshape(trunks, heads, fork, chunk, group, -1)
+    x = jnp.transpose(x, (0, 2, 1, 4, 3, 5))
+    return x.reshape(rows, heads, group, chunk, -1)
+
+  return _Part(*map(by_row, part))
+
+
+def _soften(scores, pieces, axis) -> _Part:
   largest = functools.reduce(
     jnp.maximum, [piece.max(-1, keepdims=True) for piece in scores]
   )
   weights = [jnp.exp(piece - largest) for piece in scores]
   total = sum(piece.sum(-1, keepdims=True) for piece in weights)
   out = sum(
-    _dot(piece.astype(values.dtype), values, (4,), (2,))
+    _dot(piece.astype(values.dtype), values, (axis,), (2,))
     for piece, (_, values) in zip(weights, pieces, strict=True)
   )
-  return jnp.transpose(out / total, (0, 3, 1, 2, 4)).astype(query.dtype)
+  return _Part(jnp.asarray(out), jnp.asarray(total), largest)
 
 
 def _attend_cpu(query, key, value, visible):

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
-from rlx.models import attention, linear, rope
+from rlx.models import attention, branches, linear, rope
 from rlx.models import cache as cache_lib
 from rlx.models import config as config_lib
 
@@ -101,7 +101,7 @@ class Block(nn.Module):
     hidden: Float[Array, "B L D"],
     cos: Float[Array, "B L h"],
     sin: Float[Array, "B L h"],
-    visible: Bool[Array, "B L L"],
+    visible: Bool[Array, "B L L"] | branches.Visible,
   ) -> tuple[Float[Array, "B L D"], None]:
     """The stream after whole rows, and None, as a scan over layers expects."""
     query, key, value = self._project(hidden, cos, sin)
@@ -114,19 +114,21 @@ class Block(nn.Module):
     cos: Float[Array, "B C h"],
     sin: Float[Array, "B C h"],
     cache: cache_lib.Cache,
-    positions: Int[Array, "B C"],
+    slots: Int[Array, "B C"],
     window: int,
+    trunk: cache_lib.Cache | None = None,
+    cut: Int[Array, " B"] | None = None,
   ) -> tuple[Float[Array, "B C D"], cache_lib.Cache]:
-    """The stream after a chunk, and the cache with the chunk written in."""
+    """The stream after a chunk, and the cache with the chunk in `slots`."""
     query, key, value = self._project(hidden, cos, sin)
-    cache = cache_lib.write(cache, key, value, positions, window)
-    chunk = positions.shape[1]
-    if window == chunk:  # Nothing comes before the chunk.
-      visible = jnp.arange(chunk)[None, None] <= positions[..., None]
+    cache = cache_lib.write(cache, key, value, slots, window)
+    chunk = slots.shape[1]
+    if window == chunk and trunk is None:  # Nothing comes before the chunk.
+      visible = jnp.arange(chunk)[None, None] <= slots[..., None]
       seen = attention.attend(query, key, value, visible)
     else:
       pieces = cache[: cache_lib.below(cache, window)]
-      seen = attention.attend_cached(query, pieces, positions)
+      seen = attention.attend_cached(query, pieces, slots, trunk, cut)
     return self._finish(hidden, seen), cache
 
   def _project(self, hidden, cos, sin):

@@ -5,9 +5,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
-from rlx.models import block, linear, rope
+from rlx.models import block, branches, linear, rope
 from rlx.models import cache as cache_lib
 from rlx.models import config as config_lib
 
@@ -48,11 +48,13 @@ class Decoder(nn.Module):
     tokens: Int[Array, "B L"],
     positions: Int[Array, "B L"],
     segments: Int[Array, "B L"],
+    last: Int[Array, "B L"] | None = None,
+    layout: tuple[int, int, int] | None = None,
   ) -> Float[Array, "B L D"]:
     """Final features; see `rlx.policy.Policy.apply`."""
     hidden = self._embed(tokens)
     cos, sin = rope.tables(positions, self.config)
-    visible = causal(segments)
+    visible = branches.visible(segments, last, layout)
     unrolled = self.config.layers == "unroll"
     for layer in self.layers if unrolled else [self.layers]:
       hidden, _ = layer(hidden, cos, sin, visible)
@@ -64,6 +66,8 @@ class Decoder(nn.Module):
     tokens: Int[Array, "B C"],
     positions: Int[Array, "B C"],
     window: int,
+    trunk: tuple[cache_lib.Cache, ...] | None = None,
+    cut: Int[Array, " B"] | None = None,
   ) -> tuple[Float[Array, "B C D"], tuple[cache_lib.Cache, ...]]:
     """Final features of a chunk, and the cache with it written in.
 
@@ -73,12 +77,15 @@ class Decoder(nn.Module):
     hidden = self._embed(tokens)
     cos, sin = rope.tables(positions, self.config)
     one = block.Block(self.config, self.constrain, parent=None)
+    slots = positions if cut is None else positions - cut[:, None]
     params, new = self.variables["params"], []
     # Not a scan: the cache would be copied from its input to its output.
     for index, layer_cache in enumerate(cache):
       hidden, layer_cache = one.apply(
         {"params": layer_params(params, index)},
-        *(hidden, cos, sin, layer_cache, positions, window),
+        *(hidden, cos, sin, layer_cache, slots, window),
+        None if trunk is None else trunk[index],
+        cut,
         method="extend",
       )
       new.append(layer_cache)
@@ -104,17 +111,6 @@ def layer_params(params: Any, index: int) -> Any:
   if "layers" in params:
     return jax.tree.map(lambda stack: stack[index], params["layers"])
   return params[f"layers_{index}"]
-
-
-def causal(segments: Int[Array, "B L"]) -> Bool[Array, "B L L"]:
-  """Key `j` is visible to query `i`: same segment and not after it.
-
-  Padding is a segment like any other: it sees itself, so that no softmax is
-  empty, and no other segment sees it.
-  """
-  index = jnp.arange(segments.shape[1])
-  past = index[:, None] >= index[None, :]
-  return (segments[:, :, None] == segments[:, None, :]) & past[None]
 
 
 def init_cache(

@@ -9,7 +9,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
 from rlx import policy
-from rlx.models import block, decoder
+from rlx.models import block, decoder, pages
 from rlx.models import config as config_lib
 
 
@@ -27,15 +27,17 @@ def make_policy(
   """
   module = decoder.Decoder(config, constrain)
 
-  def apply(params, tokens, positions, segments):
-    return module.apply({"params": params}, tokens, positions, segments)
+  def apply(params, tokens, positions, segments, last=None, layout=None):
+    return module.apply(
+      {"params": params}, tokens, positions, segments, last, layout
+    )
 
   def logits(params, hidden):
     return module.apply({"params": params}, hidden, method="logits")
 
-  def extend(params, cache, tokens, positions, window):
+  def extend(params, cache, *args, **kwargs):
     return module.apply(
-      *({"params": params}, cache, tokens, positions, window), method="extend"
+      *({"params": params}, cache, *args), method="extend", **kwargs
     )
 
   return policy.Policy(
@@ -44,6 +46,9 @@ def make_policy(
     logits=logits,
     init_cache=functools.partial(decoder.init_cache, config),
     extend=extend,
+    init_pages=functools.partial(pages.init, config),
+    load=pages.load,
+    store=pages.store,
     axes=_axes(module),
     vocab_size=config.vocab_size,
   )

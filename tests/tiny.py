@@ -55,14 +55,34 @@ def policy() -> policies.Policy:
     visible = (past[None] & same).astype(jnp.float32)
     return features(own, own, visible, positions)
 
-  def extend(params, cache, tokens, positions, window):
+  def extend(params, cache, tokens, positions, window, trunk=None, cut=None):
     del params
     own = jax.nn.one_hot(tokens, VOCAB)
     rows = jnp.arange(tokens.shape[0])[:, None]
-    cache = cache.at[rows, positions].set(own, mode="drop")
-    past = jnp.arange(window)[None, None] <= positions[..., None]
-    visible = past.astype(jnp.float32)
-    return features(own, cache[:, :window], visible, positions), cache
+    slots = positions if cut is None else positions - cut[:, None]
+    slots = jnp.where(slots < 0, cache.shape[1], slots)
+    cache = cache.at[rows, slots].set(own, mode="drop")
+    seen = cache[:, :window]
+    visible = jnp.arange(window)[None, None] <= slots[..., None]
+    if trunk is not None:
+      fork = tokens.shape[0] // trunk.shape[0]
+      seen = jnp.concatenate([jnp.repeat(trunk, fork, axis=0), seen], axis=1)
+      kept = jnp.arange(trunk.shape[1])[None, None] < cut[:, None, None]
+      kept = jnp.broadcast_to(kept, (*tokens.shape, trunk.shape[1]))
+      visible = jnp.concatenate([kept, visible], axis=-1)
+    visible = visible.astype(jnp.float32)
+    return features(own, seen, visible, positions), cache
+
+  def store(pool, pages, start, rows, cache, trunk=None, cut=None):
+    at = start[:, None] + jnp.arange(pool.shape[1])
+    own = at if cut is None else at - cut[rows][:, None]
+    found = cache[rows[:, None], jnp.clip(own, 0, cache.shape[1] - 1)]
+    if trunk is not None:
+      fork = cache.shape[0] // trunk.shape[0]
+      at = jnp.clip(at, 0, trunk.shape[1] - 1)
+      shared = trunk[(rows // fork)[:, None], at]
+      found = jnp.where(own[..., None] >= 0, found, shared)
+    return pool.at[pages].set(found, mode="drop")
 
   return policies.Policy(
     init=init,
@@ -70,6 +90,11 @@ def policy() -> policies.Policy:
     logits=lambda params, hidden: hidden @ params["table"],
     init_cache=lambda rows, length: jnp.zeros((rows, length, VOCAB)),
     extend=extend,
+    init_pages=lambda pages, size: jnp.zeros((pages, size, VOCAB)),
+    load=lambda pool, table: (
+      pool.at[table].get(mode="clip").reshape(table.shape[0], -1, VOCAB)
+    ),
+    store=store,
     axes={"table": (None, None)},
     vocab_size=VOCAB,
   )

@@ -45,6 +45,8 @@ def extend(
   start: Int[Array, " N"],
   length: Int[Array, " N"],
   window: int,
+  trunk: policies.Cache | None = None,
+  cut: Int[Array, " N"] | None = None,
 ) -> tuple[Float[Array, "N D"], policies.Cache]:
   """Appends `length` of each row's tokens at position `start`.
 
@@ -55,7 +57,9 @@ def extend(
   positions = (
     start[:, None] + jnp.arange(tokens.shape[1], dtype=jnp.int32)[None]
   )
-  hidden, cache = policy.extend(params, cache, tokens, positions, window)
+  hidden, cache = policy.extend(
+    params, cache, tokens, positions, window, trunk=trunk, cut=cut
+  )
   last = jnp.maximum(length - 1, 0)[:, None, None]
   return jnp.take_along_axis(hidden, last, axis=1)[:, 0], cache
 
@@ -78,6 +82,8 @@ def decode(
   stop_ids: Sequence[int],
   max_new: int,
   window: int,
+  trunk: policies.Cache | None = None,
+  cut: Int[Array, " N"] | None = None,
 ) -> tuple[Decoded, policies.Cache]:
   """Samples up to `max_new` tokens a row, from the features of its last token.
 
@@ -88,6 +94,7 @@ def decode(
     keys: one a row, see `sampling.row_keys`; folded with the position.
     stop_ids: a row ends with the first of these that it draws.
     window: static bound on the cache slots that are read.
+    trunk: what rows share and continue from `cut` on; see `Policy.extend`.
 
   The last new token of a row may not be in the cache: whoever goes on from here
   appends it again, with what follows it.
@@ -117,7 +124,9 @@ def decode(
     t, cache, out, done = carry
     last = jax.lax.dynamic_slice(out.tokens, (0, t - 1), (rows, 1))
     hidden, cache = policy.extend(
-      params, cache, last, (start + t - 1)[:, None], window
+      *(params, cache, last, (start + t - 1)[:, None], window),
+      trunk=trunk,
+      cut=cut,
     )
     out, done = write(out, t, hidden[:, 0], done)
     return t + 1, cache, out, done

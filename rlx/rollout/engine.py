@@ -38,25 +38,47 @@ class Shape(NamedTuple):
     per_turn = self.turn_tokens + self.action_tokens
     return self.prompt_tokens + self.action_tokens + (self.turns - 1) * per_turn
 
+  @property
+  def tail(self) -> int:
+    """Most tokens behind a prompt."""
+    return self.length - self.prompt_tokens
+
   def window(self, turn: int) -> int:
-    """Returns how many cache slots turn `turn` may read: one of a few."""
+    """Returns how many slots behind the prompt turn `turn` may read."""
     if turn == 0:
-      return self.prompt_tokens + self.action_tokens
+      return self.action_tokens
     per_turn = self.turn_tokens + self.action_tokens
-    need = self.prompt_tokens + self.action_tokens + turn * per_turn + 1
+    need = self.action_tokens + turn * per_turn + 1
     return -(-need // self._part) * self._part
 
   @property
   def _part(self) -> int:
     """Slots by which windows grow: a quarter, or all where there are few."""
-    slots = self.length + 1
+    slots = self.tail + 1
     return -(-slots // max(1, min(4, slots // 64)))
 
   @property
   def cache_length(self) -> int:
-    whole = -(-(self.length + 1) // self._part) * self._part
+    """Slots of a row behind its prompt."""
+    if self.turns == 1:
+      return self.action_tokens
+    whole = -(-(self.tail + 1) // self._part) * self._part
     # The appended chunk is written whole, padding included.
     return whole + self.turn_tokens + 1
+
+
+class Kept(NamedTuple):
+  """What is kept between turns; see `Policy.extend`.
+
+  Attributes:
+    trunk: the prompts, of which each is there once for its group.
+    cache: what each row has behind its prompt.
+    cut: int [N], tokens of each row's prompt.
+  """
+
+  trunk: policies.Cache
+  cache: policies.Cache
+  cut: jax.Array
 
 
 class Engine(NamedTuple):
@@ -65,10 +87,10 @@ class Engine(NamedTuple):
   Attributes:
     shape: static sizes.
     first: `(params, key, prompt_ids[P], tokens[P C], length[P]) ->
-      (Decoded, cache)`: the first turn of `P * G` rows.
-    turn: `(params, key, cache, prompt_ids[N], samples[N], tokens[N C],
-      start[N], length[N], live[N], window) -> (Decoded, cache)`: appends the
-      tokens and lets the live rows write. The cache is donated.
+      (Decoded, Kept)`: the first turn of `P * G` rows.
+    turn: `(params, key, kept, prompt_ids[N], samples[N], tokens[N C],
+      start[N], length[N], live[N], window) -> (Decoded, Kept)`: appends the
+      tokens and lets the live rows write. What was kept is donated.
     place: puts a NumPy array of rows on the mesh.
   """
 
@@ -107,38 +129,50 @@ def make_engine(
 
   rows = sharding.batch_sharding(mesh, 1)
 
+  # A trunk is split over the devices as its rows are, if that comes out even.
+  alone = shape.num_prompts % sharding.batch_devices(mesh) != 0
+
   @functools.partial(jax.jit, out_shardings=rows)
   def first(params, key, prompt_ids, tokens, length):
     group = shape.num_samples
-    hidden, cache = decode.prefill(
-      policy, params, tokens, length, shape.cache_length
+    hidden, trunk = decode.prefill(
+      policy, params, tokens, length, shape.prompt_tokens
     )
     repeat = lambda x: split(jnp.repeat(x, group, axis=0))
+    trunk = split(decode.share(trunk, group) if alone else trunk)
     samples = jnp.tile(jnp.arange(group, dtype=jnp.int32), shape.num_prompts)
     keys = sampling.row_keys(key, repeat(prompt_ids), samples)
-    return write(
+    cut = repeat(length)
+    decoded, cache = write(
       params,
-      split(decode.share(cache, group)),
+      split(policy.init_cache(shape.rows, shape.cache_length)),
       repeat(hidden),
-      repeat(length),
+      cut,
       jnp.ones((shape.rows,), bool),
       keys,
       window=shape.window(0),
+      trunk=trunk,
+      cut=cut,
     )
+    return decoded, Kept(trunk, cache, cut)
 
   @functools.partial(
     jax.jit, static_argnames="window", donate_argnums=2, out_shardings=rows
   )
   def turn(
-    params, key, cache, prompt_ids, samples, tokens, start, length, live, window
+    params, key, kept, prompt_ids, samples, tokens, start, length, live, window
   ):
+    forked = {"trunk": kept.trunk, "cut": kept.cut}
     hidden, cache = decode.extend(
-      policy, params, cache, tokens, start, length, window
+      *(policy, params, kept.cache, tokens, start, length, window), **forked
     )
     keys = sampling.row_keys(key, prompt_ids, samples)
-    return write(
-      params, split(cache), hidden, start + length, live, keys, window=window
+    decoded, cache = write(
+      *(params, split(cache), hidden, start + length, live, keys),
+      window=window,
+      **forked,
     )
+    return decoded, kept._replace(cache=cache)
 
   def place(x: np.ndarray):
     if x.shape[0] % sharding.batch_devices(mesh):
@@ -150,11 +184,11 @@ def make_engine(
   def begin(params, key, *prompts):
     if not begun:
       begun.append(True)
-      _, cache = jax.eval_shape(first, params, key, *prompts)
-      cache = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=rows), cache
+      _, kept = jax.eval_shape(first, params, key, *prompts)
+      kept = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=rows), kept
       )
-      like = (ahead.shape_of(params), key, cache, *_chunk(shape, place))
+      like = (ahead.shape_of(params), key, kept, *_chunk(shape, place))
       for window in sorted({shape.window(t) for t in range(1, shape.turns)}):
         compiling.start(turn, *like, window=window, name=window)
     return first(params, key, *prompts)

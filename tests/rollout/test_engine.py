@@ -20,9 +20,8 @@ SIZES = list(itertools.product((1, 5), (1, 7), (1, 4), (1, 2, 9)))
 @pytest.mark.parametrize("sizes", SIZES)
 def test_the_cache_never_overflows_and_every_window_holds_its_turn(sizes):
   shape = engine.Shape(4, 4, *sizes)
-  longest = shape.prompt_tokens
-  assert shape.window(0) >= longest + shape.action_tokens
-  longest += shape.action_tokens
+  assert shape.window(0) == shape.action_tokens <= shape.cache_length
+  longest = shape.action_tokens  # Behind the prompt.
   for turn in range(1, shape.turns):
     # The last token again, then what was said, whole with its padding.
     written = longest - 1 + shape.turn_tokens + 1
@@ -31,7 +30,8 @@ def test_the_cache_never_overflows_and_every_window_holds_its_turn(sizes):
     assert max(written, longest) <= shape.window(turn) <= shape.cache_length
     # A dead row starts at 0 and a live one nowhere beyond.
     assert written <= shape.cache_length
-  assert longest == shape.length <= shape.cache_length
+  assert longest == shape.tail == shape.length - shape.prompt_tokens
+  assert longest <= shape.cache_length
 
 
 def test_there_are_at_most_five_windows_to_compile():

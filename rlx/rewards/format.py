@@ -45,7 +45,7 @@ def soft_overlong(
     max_completion_length: the limit, in tokens.
     buffer: over how many tokens the penalty grows from 0 to -1.
 
-  Source: Yu et al. 2025 (DAPO), arXiv:2503.14476, "Overlong Reward Shaping".
+  Source: Yu et al. 2025 (DAPO), arXiv:2503.14476, Eq. 13.
   """
   if not 0 < buffer <= max_completion_length:
     raise ValueError(

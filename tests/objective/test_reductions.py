@@ -1,4 +1,4 @@
-"""The four reductions as weights, importance weights, overlong answers."""
+"""The four reductions as weights, importance weights, the value loss."""
 
 from typing import get_args
 
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rlx.objective import importance, overlong, reductions, values
+from rlx.objective import importance, reductions, values
 
 settings = hypothesis.settings(max_examples=20, deadline=None)
 ALL = get_args(reductions.Reduction)
@@ -138,23 +138,6 @@ def test_importance_weights_are_truncated_per_token_or_per_sequence():
   )
   e = np.exp(-2)
   check(whole, [[2, 2, 2, 2, 0], [e, e, 0, e, e]])
-
-
-def test_the_overlong_penalty_grows_over_the_buffer_and_stays_there():
-  got = overlong.penalty(
-    jnp.array([10, 16, 18, 20, 30]), max_length=20, buffer=4
-  )
-  check(got, [0, 0, -0.5, -1, -1])
-
-
-def test_a_buffer_that_does_not_fit_is_refused():
-  with pytest.raises(ValueError, match=r"buffer=30 is not in 1..max_length=20"):
-    overlong.penalty(jnp.array([1]), max_length=20, buffer=30)
-
-
-def test_truncated_answers_may_be_left_out_of_the_loss():
-  mask = overlong.finished_only(MASK, jnp.array([False, True]))
-  np.testing.assert_array_equal(mask, MASK & jnp.array([[True], [False]]))
 
 
 def test_the_value_loss_takes_the_worse_of_clipped_and_not():

@@ -51,7 +51,7 @@ def store(
 ) -> Pool:
   """The pool with rows' slots written to pages; see `rlx.policy.Policy.store`."""
   size = pool[0][1].shape[2]
-  at = start[:, None] + jnp.arange(size)
+  at = start[:, None] + jnp.arange(size)[None]
   own = at if cut is None else at - cut[rows][:, None]
   out = []
   for number, (keys, values) in enumerate(pool):

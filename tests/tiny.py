@@ -74,7 +74,7 @@ def policy() -> policies.Policy:
     return features(own, seen, visible, positions), cache
 
   def store(pool, pages, start, rows, cache, trunk=None, cut=None):
-    at = start[:, None] + jnp.arange(pool.shape[1])
+    at = start[:, None] + jnp.arange(pool.shape[1])[None]
     own = at if cut is None else at - cut[rows][:, None]
     found = cache[rows[:, None], jnp.clip(own, 0, cache.shape[1] - 1)]
     if trunk is not None:

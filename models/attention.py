@@ -1,4 +1,4 @@
-"""Attention of queries on visible keys: the one place that picks a kernel."""
+"""Attention of queries on visible keys, in XLA's operations or in a kernel's."""
 
 import functools
 from typing import NamedTuple
@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from rlx.models import branches, linear
+from rlx.models import branches, flash, linear, paged
 from rlx.models import cache as cache_lib
 
 
@@ -15,7 +15,7 @@ def attend(
   query: Float[Array, "B L K G H"],
   key: Float[Array, "B L K H"],
   value: Float[Array, "B L K H"],
-  visible: Bool[Array, "B L L"] | branches.Visible,
+  visible: Bool[Array, "B L L"] | branches.Visible | flash.Rows,
 ) -> Float[Array, "B L K G H"]:
   """Each query's mean of the visible values, weighted by softmax in float32.
 
@@ -27,10 +27,12 @@ def attend(
     visible: No query sees a key after itself, and each sees at least one key:
       padding sees itself.
   """
+  if isinstance(visible, flash.Rows):
+    return flash.attend(query, key, value, visible)
   if isinstance(visible, branches.Visible):
     trunk = visible.trunk.shape[1]
-    first = [x[:, :trunk] for x in (query, key, value)]
-    above = attend(*first, visible.trunk)
+    first = lambda x: x[:, :trunk]
+    above = attend(first(query), first(key), first(value), visible.trunk)
     below = branches.attend(query[:, trunk:], key, value, visible)
     return jnp.concatenate([above, below], axis=1)
   return jax.lax.platform_dependent(
@@ -42,7 +44,7 @@ def attend_cached(
   query: Float[Array, "B C K G H"],
   pieces: cache_lib.Cache,
   slots: Int[Array, "B C"],
-  trunk: cache_lib.Cache | None = None,
+  trunk: paged.Trunk | None = None,
   cut: Int[Array, " B"] | None = None,
 ) -> Float[Array, "B C K G H"]:
   """As `attend`, of slots up to and with the query's own.
@@ -86,22 +88,15 @@ def _attend_own(query, pieces, slots) -> _Part:
 
 def _attend_trunk(query, trunk, cut) -> _Part:
   """Rows that share a trunk are one product with its keys."""
-  rows, chunk, heads, group, head_dim = query.shape
-  trunks = trunk[0][0].shape[0]
+  rows, chunk, heads, group, _ = query.shape
+  trunks = paged.rows_of(trunk)
   fork = rows // trunks
   # [T R C K G H] -> [T K (R C G) H]
   query = query.reshape(trunks, fork, chunk, heads, group, -1)
   query = jnp.transpose(query, (0, 3, 1, 2, 4, 5))
   query = query.reshape(trunks, heads, fork * chunk * group, -1)
   until = jnp.repeat(cut.reshape(trunks, fork), chunk * group, axis=1)
-  scores, start = [], 0
-  for keys, _ in trunk:
-    here = start + jnp.arange(keys.shape[-1])
-    visible = here[None, None] < until[..., None]
-    piece = _dot(query, keys, (3,), (2,)) * head_dim**-0.5
-    scores.append(jnp.where(visible[:, None], piece, -1e30))
-    start += keys.shape[-1]
-  part = _soften(scores, trunk, 3)
+  part = _attend_below(query, trunk, until)
 
   def by_row(x):
     x = x.reshape(trunks, heads, fork, chunk, group, -1)
@@ -109,6 +104,20 @@ def _attend_trunk(query, trunk, cut) -> _Part:
     return x.reshape(rows, heads, group, chunk, -1)
 
   return _Part(*map(by_row, part))
+
+
+def _attend_below(query, trunk, until) -> _Part:
+  """Queries [T K Q H] on a trunk's slots below `until` [T Q]."""
+  if isinstance(trunk, paged.Paged):
+    return _Part(*paged.attend(query, trunk, until))
+  scores, start = [], 0
+  for keys, _ in trunk:
+    here = start + jnp.arange(keys.shape[-1])
+    visible = here[None, None] < until[..., None]
+    piece = _dot(query, keys, (3,), (2,)) * query.shape[-1] ** -0.5
+    scores.append(jnp.where(visible[:, None], piece, -1e30))
+    start += keys.shape[-1]
+  return _soften(scores, trunk, 3)
 
 
 def _soften(scores, pieces, axis) -> _Part:
@@ -186,7 +195,6 @@ _core.defvjp(_core_forward, _core_backward)
 
 
 def _attend_library(query, key, value, visible):
-  # The place for Pallas kernels (splash attention on TPU) when shapes allow.
   rows, chunk, kv_heads, group, head_dim = query.shape
   flat = query.reshape(rows, chunk, kv_heads * group, head_dim)
   out = jax.nn.dot_product_attention(flat, key, value, mask=visible[:, None])

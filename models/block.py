@@ -16,9 +16,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
-from rlx.models import attention, branches, linear, rope
+from rlx.models import attention, branches, flash, linear, paged, rope
 from rlx.models import cache as cache_lib
 from rlx.models import config as config_lib
 
@@ -73,6 +74,7 @@ class Block(nn.Module):
 
   config: config_lib.DecoderConfig
   constrain: Constrain = unconstrained
+  mesh: Mesh | None = None
 
   def setup(self) -> None:
     c, declare = self.config, declarer(self)
@@ -101,7 +103,7 @@ class Block(nn.Module):
     hidden: Float[Array, "B L D"],
     cos: Float[Array, "B L h"],
     sin: Float[Array, "B L h"],
-    visible: Bool[Array, "B L L"] | branches.Visible,
+    visible: Bool[Array, "B L L"] | branches.Visible | flash.Rows,
   ) -> tuple[Float[Array, "B L D"], None]:
     """The stream after whole rows, and None, as a scan over layers expects."""
     query, key, value = self._project(hidden, cos, sin)
@@ -116,7 +118,7 @@ class Block(nn.Module):
     cache: cache_lib.Cache,
     slots: Int[Array, "B C"],
     window: int,
-    trunk: cache_lib.Cache | None = None,
+    trunk: paged.Trunk | None = None,
     cut: Int[Array, " B"] | None = None,
   ) -> tuple[Float[Array, "B C D"], cache_lib.Cache]:
     """The stream after a chunk, and the cache with the chunk in `slots`."""
@@ -124,7 +126,9 @@ class Block(nn.Module):
     cache = cache_lib.write(cache, key, value, slots, window)
     chunk = slots.shape[1]
     if window == chunk and trunk is None:  # Nothing comes before the chunk.
-      visible = jnp.arange(chunk)[None, None] <= slots[..., None]
+      visible = flash.rows(jnp.zeros_like(slots), self.config.dtype, self.mesh)
+      if visible is None:
+        visible = jnp.arange(chunk)[None, None] <= slots[..., None]
       seen = attention.attend(query, key, value, visible)
     else:
       pieces = cache[: cache_lib.below(cache, window)]

@@ -5,9 +5,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
-from rlx.models import block, branches, linear, rope
+from rlx.models import block, branches, flash, linear, pages, rope
 from rlx.models import cache as cache_lib
 from rlx.models import config as config_lib
 
@@ -17,6 +18,7 @@ class Decoder(nn.Module):
 
   config: config_lib.DecoderConfig
   constrain: block.Constrain = block.unconstrained
+  mesh: Mesh | None = None
 
   def setup(self) -> None:
     c, declare = self.config, block.declarer(self)
@@ -30,7 +32,9 @@ class Decoder(nn.Module):
     if c.remat == "block":
       make = nn.remat(make, prevent_cse=c.layers != "scan")
     if c.layers == "unroll":
-      self.layers: Any = [make(c, self.constrain) for _ in range(c.num_layers)]
+      self.layers: Any = [
+        make(c, self.constrain, self.mesh) for _ in range(c.num_layers)
+      ]
       return
     every_layer: Any = nn.broadcast
     stack = nn.scan(
@@ -41,7 +45,7 @@ class Decoder(nn.Module):
       length=c.num_layers,
       metadata_params={nn.PARTITION_NAME: "layers"},
     )
-    self.layers = stack(c, self.constrain)
+    self.layers = stack(c, self.constrain, self.mesh)
 
   def __call__(
     self,
@@ -54,7 +58,11 @@ class Decoder(nn.Module):
     """Final features; see `rlx.policy.Policy.apply`."""
     hidden = self._embed(tokens)
     cos, sin = rope.tables(positions, self.config)
-    visible = branches.visible(segments, last, layout)
+    visible = None
+    if last is None and layout is None:
+      visible = flash.rows(segments, self.config.dtype, self.mesh)
+    if visible is None:
+      visible = branches.visible(segments, last, layout)
     unrolled = self.config.layers == "unroll"
     for layer in self.layers if unrolled else [self.layers]:
       hidden, _ = layer(hidden, cos, sin, visible)
@@ -66,7 +74,7 @@ class Decoder(nn.Module):
     tokens: Int[Array, "B C"],
     positions: Int[Array, "B C"],
     window: int,
-    trunk: tuple[cache_lib.Cache, ...] | None = None,
+    trunk: pages.Trunk | None = None,
     cut: Int[Array, " B"] | None = None,
   ) -> tuple[Float[Array, "B C D"], tuple[cache_lib.Cache, ...]]:
     """Final features of a chunk, and the cache with it written in.
@@ -76,7 +84,7 @@ class Decoder(nn.Module):
     """
     hidden = self._embed(tokens)
     cos, sin = rope.tables(positions, self.config)
-    one = block.Block(self.config, self.constrain, parent=None)
+    one = block.Block(self.config, self.constrain, self.mesh, parent=None)
     slots = positions if cut is None else positions - cut[:, None]
     params, new = self.variables["params"], []
     # Not a scan: the cache would be copied from its input to its output.
@@ -97,7 +105,7 @@ class Decoder(nn.Module):
     table = self.embed if self.config.tied_embeddings else self.head
     table = table.astype(hidden.dtype)
     width = (hidden.ndim - 1,)
-    return linear.dot(hidden, table, width, (1,), dtype=jnp.float32)
+    return linear.rows_on(hidden, table, width, (1,), dtype=jnp.float32)
 
   def _embed(self, tokens):
     # Gathered before it is rounded: the gradient is summed in float32.

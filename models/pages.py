@@ -5,12 +5,16 @@ A page is `size` slots of one layer, laid out as a piece of the cache is: keys
 """
 
 import jax.numpy as jnp
+from jax.sharding import Mesh
 from jaxtyping import Array, Int
 
 from rlx.models import cache as cache_lib
 from rlx.models import config as config_lib
+from rlx.models import paged
+from rlx.models import place as places
 
 Pool = tuple[cache_lib.Piece, ...]  # One a layer.
+Trunk = tuple[paged.Trunk, ...]  # One a layer.
 
 
 def init(config: config_lib.DecoderConfig, pages: int, size: int) -> Pool:
@@ -23,21 +27,19 @@ def init(config: config_lib.DecoderConfig, pages: int, size: int) -> Pool:
   )
 
 
-def load(pool: Pool, table: Int[Array, "T P"]) -> tuple[cache_lib.Cache, ...]:
-  """A cache of every layer whose row `t` is the pages `table[t]`, in order."""
+def load(
+  pool: Pool, table: Int[Array, "T P"], mesh: Mesh | None = None
+) -> Trunk:
+  """A trunk of every layer whose row `t` is the pages `table[t]`, in order.
 
-  def one(keys, values):
-    keys, values = (
-      jnp.moveaxis(x.at[table].get(mode="clip"), 1, axis)
-      for x, axis in ((keys, 3), (values, 2))
-    )
-    rows, heads, head_dim = keys.shape[:3]
-    return (
-      keys.reshape(rows, heads, head_dim, -1),
-      values.reshape(rows, heads, -1, head_dim),
-    )
-
-  return tuple((one(*layer),) for layer in pool)
+  Args:
+    mesh: of the devices that read it. On a TPU, attention reads pages where
+      they lie, and this is no copy.
+  """
+  place = places.of(mesh)
+  if place is not None and paged.fits(pool[0][0]):
+    return tuple(paged.Paged(k, v, table, place) for k, v in pool)
+  return tuple((_copy(*layer, table),) for layer in pool)
 
 
 def store(
@@ -46,7 +48,7 @@ def store(
   start: Int[Array, " M"],
   rows: Int[Array, " M"],
   cache: tuple[cache_lib.Cache, ...],
-  trunk: tuple[cache_lib.Cache, ...] | None = None,
+  trunk: Trunk | None = None,
   cut: Int[Array, " N"] | None = None,
 ) -> Pool:
   """The pool with rows' slots written to pages; see `rlx.policy.Policy.store`."""
@@ -57,8 +59,9 @@ def store(
   for number, (keys, values) in enumerate(pool):
     found = _slots(cache[number], rows, own)
     if trunk is not None:
-      fork = cache[number][0][0].shape[0] // trunk[number][0][0].shape[0]
-      shared = _slots(trunk[number], rows // fork, at)
+      layer = trunk[number]
+      fork = cache[number][0][0].shape[0] // paged.rows_of(layer)
+      shared = _slots(*_around(layer, rows // fork, at))
       is_own = (own >= 0)[..., None, None]
       found = tuple(
         jnp.where(is_own, mine, other)
@@ -69,6 +72,31 @@ def store(
     values = values.at[pages].set(jnp.moveaxis(value, 1, 2), mode="drop")
     out.append((keys, values))
   return tuple(out)
+
+
+def _copy(keys, values, table) -> cache_lib.Piece:
+  keys, values = (
+    jnp.moveaxis(x.at[table].get(mode="clip"), 1, axis)
+    for x, axis in ((keys, 3), (values, 2))
+  )
+  rows, heads, head_dim = keys.shape[:3]
+  return (
+    keys.reshape(rows, heads, head_dim, -1),
+    values.reshape(rows, heads, -1, head_dim),
+  )
+
+
+def _around(trunk: paged.Trunk, rows, at):
+  """A copy of what has these slots, and which rows and slots of it they are."""
+  if not isinstance(trunk, paged.Paged):
+    return trunk, rows, at
+  # Whole pages: to pick slots, a TPU would turn the pool around.
+  size = trunk.values.shape[2]
+  first = at[:, :1] // size
+  columns = first + jnp.arange(2)[None]
+  columns = jnp.clip(columns, 0, trunk.table.shape[1] - 1)
+  piece = _copy(trunk.keys, trunk.values, trunk.table[rows[:, None], columns])
+  return (piece,), jnp.arange(len(rows)), at - first * size
 
 
 def _slots(cache: cache_lib.Cache, rows, at):

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
 from rlx import policy
@@ -16,6 +17,7 @@ from rlx.models import config as config_lib
 def make_policy(
   config: config_lib.DecoderConfig,
   constrain: block.Constrain = block.unconstrained,
+  mesh: Mesh | None = None,
 ) -> policy.Policy:
   """A decoder's pure functions, axes and vocabulary.
 
@@ -24,8 +26,10 @@ def make_policy(
       placement on a mesh. Needed for speed where parameters are split, not for
       correctness: left alone, the partitioner splits the stream by its width
       wherever the parameters are, and gathers activations in every layer.
+    mesh: of the devices that it runs on, which need not be here: they have
+      kernels, see `rlx.models.place`. None: nothing but XLA's operations.
   """
-  module = decoder.Decoder(config, constrain)
+  module = decoder.Decoder(config, constrain, mesh)
 
   def apply(params, tokens, positions, segments, last=None, layout=None):
     return module.apply(
@@ -47,7 +51,7 @@ def make_policy(
     init_cache=functools.partial(decoder.init_cache, config),
     extend=extend,
     init_pages=functools.partial(pages.init, config),
-    load=pages.load,
+    load=functools.partial(pages.load, mesh=mesh),
     store=pages.store,
     axes=_axes(module),
     vocab_size=config.vocab_size,
@@ -59,6 +63,7 @@ def make_value(
   *,
   own_network: bool = False,
   constrain: block.Constrain = block.unconstrained,
+  mesh: Mesh | None = None,
 ) -> policy.Value:
   """A state value: a linear head on features, 0 everywhere when fresh.
 
@@ -67,9 +72,9 @@ def make_value(
     own_network: The features are those of a decoder of its own, and the trunk's
       are ignored; else they are the trunk's, through which gradients flow: stop
       them outside if that is not wanted.
-    constrain: As of `make_policy`.
+    constrain, mesh: As of `make_policy`.
   """
-  features = decoder.Decoder(config, constrain) if own_network else None
+  features = decoder.Decoder(config, constrain, mesh) if own_network else None
 
   def init(key):
     head = {"weight": jnp.zeros(config.embed_dim), "bias": jnp.zeros(())}

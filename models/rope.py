@@ -80,7 +80,10 @@ def tables(
   """Cosine and sine of each position's angles, in float32."""
   per_position, factor = frequencies(config)
   angles = positions[..., None].astype(jnp.float32) * per_position[None, None]
-  return jnp.cos(angles) * factor, jnp.sin(angles) * factor
+  # Else XLA computes them again in each rotation, for each head.
+  return jax.lax.optimization_barrier(
+    (jnp.cos(angles) * factor, jnp.sin(angles) * factor)
+  )
 
 
 def rotate(

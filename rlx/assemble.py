@@ -13,8 +13,8 @@ from rlx.envs import protocol
 from rlx.models import config as model_config
 from rlx.models import policy as model_policy
 from rlx.recipes import recipe as recipes
+from rlx.rollout import engine, sampling
 from rlx.rollout import plan as plans
-from rlx.rollout import sampling
 
 GREEDY = sampling.Sampling(temperature=0.0)
 
@@ -77,7 +77,7 @@ def assemble(config: experiment.TrainConfig) -> Parts:
       decoder, own_network=config.value == "own", constrain=constrain
     )
   shape = rollouts.shape_of(config)
-  size = recipe.plan.size(shape)
+  size = rollouts.size_of(config, recipe, tokenizer)
   each = size.rows // shape.num_prompts
   sharding.check_divides(
     f"recipe {recipe.name} makes {each} rows of each of rollout.num_prompts="
@@ -96,6 +96,7 @@ def assemble(config: experiment.TrainConfig) -> Parts:
     rows=size.rows,
     length=size.length,
     turns=size.turns,
+    **_shared(recipe, shape),
     value=value,
     memory=recipe.plan.memory(shape),
     extras=("length", "truncated", *columns, *recipe.plan_extras()),
@@ -114,6 +115,17 @@ def assemble(config: experiment.TrainConfig) -> Parts:
     length=shape.length,
     load=load,
   )
+
+
+def _shared(recipe: recipes.Recipe, shape: engine.Shape) -> dict[str, int]:
+  """Returns what rows of a batch have in common, for `make_learner`."""
+  if recipe.plan.size is not plans.whole:
+    return {}  # Trees and the like, of any number of branches.
+  return {
+    "prompt": shape.prompt_tokens,
+    "group": shape.num_samples,
+    "max_chosen": shape.turns * shape.action_tokens,
+  }
 
 
 def check(config: experiment.TrainConfig, recipe: recipes.Recipe) -> None:

@@ -23,6 +23,8 @@ COMMANDS = {
   "sample": Command("sample", "read what a run's policy does"),
   "export": Command("export", "write a run as a Hugging Face directory"),
   "recipes": Command("recipes", "list the methods, or explain one"),
+  "envs": Command("envs", "list the environments, or show an episode"),
+  "play": Command("play", "play an episode yourself"),
   "credit": Command("credit", "how right each method's credit is"),
   "bench": Command("bench", "measure the speed of this machine"),
 }

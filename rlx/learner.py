@@ -6,6 +6,7 @@ devices, is the same update.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -19,12 +20,13 @@ from rlx import (
   microbatches,
   policy,
   precompile,
-  programs,
   sharding,
   train_state,
+  views,
 )
 from rlx import batch as batches
 from rlx import optimizer as optimizers
+from rlx.programs import make as programs
 from rlx.recipes import recipe as recipes
 
 
@@ -44,6 +46,8 @@ class Learner(NamedTuple):
       again does nothing.
     warm_up: `(reference) -> None`, compiles every shape that an update can have
       and returns when it is done. Nothing is computed.
+    tokens: `(rollout) -> int`, how many go through the model in one pass over a
+      batch, padding included.
   """
 
   init: Callable[..., train_state.TrainState]
@@ -51,6 +55,7 @@ class Learner(NamedTuple):
   placements: Any
   prepare: Callable[[Any], None]
   warm_up: Callable[[Any], None]
+  tokens: Callable[[batches.Rollout], int]
 
 
 def make_learner(
@@ -64,6 +69,9 @@ def make_learner(
   rows: int,
   length: int,
   turns: int = 1,
+  prompt: int = 0,
+  group: int = 1,
+  max_chosen: int = 0,
   value: policy.Value | None = None,
   memory: Any = (),
   extras: Sequence[str] = ("length", "truncated"),
@@ -74,6 +82,10 @@ def make_learner(
     turns: rows of the step table that a sequence has, and
     extras: the columns that rollouts come with. Only what is compiled ahead
       depends on these.
+    prompt: tokens of the longest prompt that the `group` rows of a group share.
+      With `config.share_prefixes`, packs are made for it; what rows share is
+      found in their tokens, and any batch is learnt from rightly.
+    max_chosen: most tokens that the policy chose in a row; 0 for any number.
     temperature: of the sampler; log-probabilities are computed under it.
     value: ignored where the recipe needs none.
     memory: of the recipe's plan, as it is before the first batch.
@@ -91,6 +103,7 @@ def make_learner(
   if recipe.needs_value and value is None:
     raise ValueError(f"recipe {recipe.name} needs a value function; value=None")
   value = value if recipe.needs_value else None
+  sharing = config.share_prefixes and value is None and views.packs(model)
   run = programs.make_programs(
     model,
     value,
@@ -102,18 +115,26 @@ def make_learner(
     temperature=temperature,
     memory=memory,
   )
-  shapes = microbatches.sizes(
-    length, rows, config.microbatch_tokens, sharding.batch_devices(mesh)
-  )
+  sizes = (length, rows, config.microbatch_tokens, sharding.batch_devices(mesh))
+  if sharing:
+    cut = views.packed(
+      *sizes,
+      model=model,
+      params=run.state.params["policy"],
+      prompt=prompt,
+      group=group,
+      chosen=max_chosen,
+    )
+  else:
+    cut = views.plain(*sizes, more=recipe.bootstraps)
   compiling, begun = ahead.Ahead(), set()
-  every = list(zip(shapes.rows, shapes.lengths, strict=True))
 
   def update(*args):
     compiling.wait()
-    return _update(run, recipe, config, shapes, *args)
+    return _update(run, recipe, config, cut.split, *args)
 
-  def prepare(reference, wanted=every[-1:]):
-    new = [shape for shape in wanted if shape not in begun]
+  def prepare(reference, wanted=cut.blanks[-1:]):
+    new = [(view, shape) for view, shape in wanted if shape not in begun]
     if new:
       precompile.start(
         *(compiling, run, mesh, new),
@@ -125,10 +146,10 @@ def make_learner(
         scored=_scores_first(recipe, config, reference),
         rest=not begun,
       )
-      begun.update(new)
+      begun.update(shape for _, shape in new)
 
   def warm_up(reference):
-    prepare(reference, every)
+    prepare(reference, cut.blanks)
     compiling.wait()
 
   return Learner(
@@ -137,18 +158,19 @@ def make_learner(
     placements=jax.tree.map(lambda x: x.sharding, run.state),
     prepare=prepare,
     warm_up=warm_up,
+    tokens=functools.partial(_tokens, cut.split),
   )
 
 
-def _update(run, recipe, config, shapes, state, reference, rollout, steps):
-  lengths = _lengths(rollout, recipe.bootstraps)
+def _update(run, recipe, config, split, state, reference, rollout, steps):
   # Passes are drawn from the step, so that a resumed run draws them again.
   turn = int(state.step) if config.num_minibatches > 1 else 0
+  every = np.ones(len(rollout.tokens), bool)
+  whole = [(run.send(view), shape) for view, shape in split(rollout, every)]
   batch, table = run.place(rollout, steps)
-  scored = _scores_first(recipe, config, reference)
-  if scored:
-    for micro in microbatches.split(lengths, shapes):
-      batch = run.score(state.params, reference, batch, *run.send(micro))
+  if _scores_first(recipe, config, reference):
+    for view, shape in whole:
+      batch = run.score(state.params, reference, batch, view, shape)
   seen = {}
   if recipe.providers:
     evidence, table, seen = run.observe(
@@ -160,15 +182,18 @@ def _update(run, recipe, config, shapes, state, reference, rollout, steps):
   state = dataclasses.replace(state, credit=credit)
   # The first update sees the policy as it was: its ratio is exactly 1.
   fresh = config.old_log_probs == "trainer"
-  for chosen in _passes(config, turn, len(lengths)):
-    part = microbatches.split(np.where(chosen, lengths, 0), shapes)
+  for chosen in _passes(config, turn, len(every)):
+    part = whole
+    if config.num_minibatches > 1:
+      views_of = split(rollout, chosen)
+      part = [(run.send(view), shape) for view, shape in views_of]
     if not part:
       continue
     batch = run.weigh(batch, run.rows(chosen))
     grads, sums = run.zeros(state.params, batch)
-    for micro in part:
+    for view, shape in part:
       grads, sums, batch = run.accumulate(
-        state.params, grads, sums, batch, *run.send(micro), fresh
+        state.params, grads, sums, batch, view, shape, fresh
       )
     fresh = False
     state, sums = run.apply(state, grads, sums)
@@ -176,14 +201,9 @@ def _update(run, recipe, config, shapes, state, reference, rollout, steps):
   return run.advance(state), found, batch
 
 
-def _lengths(rollout: batches.Rollout, more: bool) -> np.ndarray:
-  """Tokens of each row, 0 where the policy chose none: nothing to learn.
-
-  With `more`, one is added, so that there is a value behind the last token.
-  """
-  lengths = np.asarray(rollout.valid).sum(1)
-  lengths = np.minimum(lengths + more, rollout.valid.shape[1])
-  return np.where(np.asarray(rollout.mask).any(1), lengths, 0)
+def _tokens(split, rollout: batches.Rollout) -> int:
+  every = np.ones(len(rollout.tokens), bool)
+  return sum(views.columns(*each) for each in split(rollout, every))
 
 
 def _scores_first(recipe, config, reference) -> bool:

@@ -47,20 +47,27 @@ def sizes(
   num = max(1, min(num_lengths, length // 32))
   step = -(-length // num)
   lengths = sorted({min(step * (i + 1), length) for i in range(num)})
+  return Sizes(
+    tuple(lengths),
+    tuple(fit(rows, padded, tokens, parts) for padded in lengths),
+  )
+
+
+def fit(rows: int, padded: int, tokens: int, parts: int) -> int:
+  """Returns how many of `rows` rows of `padded` tokens go together.
+
+  See `sizes` for `tokens` and `parts`.
+  """
   whole = -(-rows // parts) * parts
-
-  def fit(padded: int) -> int:
-    if not tokens:
-      return whole
-    most = max(tokens // padded // parts, 1) * parts
-    least = -(-whole // most)
-    rows_of = lambda num: -(-whole // (num * parts)) * parts
-    spare = lambda num: num * rows_of(num) - whole
-    counts = range(least, 2 * least)
-    good = (num for num in counts if spare(num) <= whole / 16)
-    return rows_of(next(good, least))
-
-  return Sizes(tuple(lengths), tuple(fit(padded) for padded in lengths))
+  if not tokens:
+    return whole
+  most = max(tokens // padded // parts, 1) * parts
+  least = -(-whole // most)
+  rows_of = lambda num: -(-whole // (num * parts)) * parts
+  spare = lambda num: num * rows_of(num) - whole
+  counts = range(least, 2 * least)
+  good = (num for num in counts if spare(num) <= whole / 16)
+  return rows_of(next(good, least))
 
 
 def split(lengths: np.ndarray, shapes: Sizes) -> list[MicroBatch]:

@@ -8,15 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from rlx import ahead, programs, sharding
+from rlx import ahead, sharding
 from rlx.credit import table
+from rlx.programs import make, tokens
 
 
 def start(
   compiling: ahead.Ahead,
-  run: programs.Programs,
+  run: make.Programs,
   mesh: Mesh,
-  shapes: Sequence[tuple[int, int]],
+  views: Sequence[tuple[Any, Any]],
   *,
   rows: int,
   length: int,
@@ -29,12 +30,12 @@ def start(
   """Starts to compile what an update meets; the longest to compile goes first.
 
   Args:
-    shapes: rows and length of micro-batches.
+    views: arrays and static shape of micro-batches.
     rows: of the batch, each of at most `length` tokens and `turns` steps.
     extras: columns of the step table.
     reference: parameters of the reference, arrays or shapes; or None.
     scored: whether micro-batches are scored before the first pass.
-    rest: also compile what does not depend on `shapes`.
+    rest: also compile what does not depend on `views`.
   """
   by_row = sharding.batch_sharding(mesh)
   whole = sharding.replicated(mesh)
@@ -42,10 +43,10 @@ def start(
     lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), tree
   )
   state = run.state
-  batch = put(jax.eval_shape(lambda: programs.blank(rows, length)), by_row)
+  batch = put(jax.eval_shape(lambda: tokens.blank(rows, length)), by_row)
   sums = put(jax.eval_shape(run.zeros, state.params, batch)[1], whole)
-  for num, padded in shapes:
-    micro = put(jax.ShapeDtypeStruct((num,), jnp.int32), whole), padded
+  for view, shape in views:
+    micro = ahead.shape_of(run.send(view)), shape
     # `fresh` and its negation are one program.
     compiling.start(
       run.accumulate, state.params, state.params, sums, batch, *micro, True

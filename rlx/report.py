@@ -81,8 +81,8 @@ def episode(
   log = done.played.record
   fits = (log.turns > 0) & (log.turns <= 8)
   spread = [
-    np.ptp(credit[mask]) if fit and mask.any() else -1.0
-    for credit, mask, fit in zip(advantages, log.mask, fits, strict=True)
+    np.ptp(log.along(advantages, row)[mask]) if fit and mask.any() else -1.0
+    for row, (mask, fit) in enumerate(zip(log.mask, fits, strict=True))
   ]
   row = int(np.argmax(spread))
   if spread[row] < 0:

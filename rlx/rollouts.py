@@ -1,6 +1,8 @@
 """From an experiment to its batches: the task, the engine and the verbs."""
 
 import dataclasses
+import functools
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -15,11 +17,20 @@ from rlx.recipes import recipe as recipes
 from rlx.rollout import (
   bind,
   completions,
+  device_program,
   engine,
   episodes,
+  forks,
+  on_device,
+  plan,
   played,
+  pool,
+  processes,
+  rewritten,
+  serve,
   verbs,
 )
+from rlx.rollout import config as rollout_config
 
 # (params, prompt ids, indices, version) -> Played
 Collect = Callable[[Any, Sequence[int], Sequence[int], int], played.Played]
@@ -39,7 +50,8 @@ class _Source(NamedTuple):
   """What a kind of task is asked for; `engine` is one that was compiled.
 
   Attributes:
-    sample: `(engine, params, split, ids, indices, version, evidence, keep)`.
+    sample: `(engine, params, split, ids, indices, version, evidence, keep,
+      segments)`; the last is a second engine, for `rewritten`, or None.
     start: `(shape, split, ids, indices, version)`.
     go_on: `(engine, params, before, cuts, max_tokens, seed, version)`.
     score: `(played, rows, texts)`.
@@ -77,39 +89,82 @@ def collect(
   made = _prompts if prompted else _episodes
   source = made(config, tokenizer, columns)
 
-  def compiled(shape, sampler=config.rollout.sampling):
-    return engine.make_engine(
-      model, shape, sampler=sampler, stop_ids=tokenizer.stop_ids, mesh=mesh
-    )
+  settings = {"stop_ids": tokenizer.stop_ids, "mesh": mesh}
+
+  def compiled(shape, sampler=config.rollout.sampling, **more):
+    return engine.make_engine(model, shape, sampler=sampler, **settings, **more)
+
+  in_segments = segmented(config, recipe, tokenizer)
+
+  def going_on(shape, sampler=config.rollout.sampling):
+    return compiled(rewritten.shape(shape), sampler) if in_segments else None
+
+  # Episodes that nobody goes on from may be the device's.
+  played_there = on_device.maker(
+    config.rollout.on_device, config.task, tokenizer, model, settings
+  )
+  served = _served(config, model, settings)
+  sampled = played_there or served or compiled
+  drawn = config.rollout.sampling
 
   def collector(split, sampler, num_prompts, group_size) -> Collect:
     shape = shape_of(config)._replace(
       num_prompts=num_prompts, num_samples=group_size
     )
-    one = compiled(shape, sampler)
+    one, more = sampled(shape, sampler), going_on(shape, sampler)
     return lambda params, ids, indices, version: source.sample(
-      one, params, split, ids, indices, version, (), False
+      one, params, split, ids, indices, version, (), False, more
     )
 
+  shape = shape_of(config)
+  memory = bind.memory(
+    *(model, shape, mesh), config.rollout.page_size, config.rollout.kv_pages
+  )
+  forked = functools.partial(
+    forks.make_engine,
+    model,
+    memory=memory,
+    sampler=config.rollout.sampling,
+    **settings,
+  )
+  continue_from = bind.continuing(
+    shape, forked, source.go_on, devices=sharding.batch_devices(mesh)
+  )
+  keep = "continue_from" in recipe.plan.needs
+  whole = compiled(shape, memory=memory) if keep else sampled(shape, drawn)
   gather = _gather(
-    shape_of(config), recipe, columns, source, compiled, tokenizer, mesh
+    *(whole, going_on(shape), continue_from, memory, recipe, columns, source),
+    tokenizer,
   )
   return Rollouts(collector, gather, source.num_test)
 
 
-def _gather(
-  shape, recipe, columns, source, compiled, tokenizer, mesh
-) -> Gather:
-  whole = compiled(shape)
-  keep = "continue_from" in recipe.plan.needs
-  continue_from = bind.continuing(
-    shape, compiled, source.go_on, devices=sharding.batch_devices(mesh)
+def _served(config, model, settings) -> Callable[..., Any] | None:
+  """Returns what compiles continuous batching, where slots are asked for."""
+  slots = config.rollout.slots
+  if not slots:
+    return None
+  if not isinstance(config.task, prompts.PromptTask):
+    raise ValueError(
+      f"rollout.slots={slots}: slots are for completions of prompts; episodes "
+      "advance together, so it must be 0"
+    )
+  sharding.check_divides("rollout.slots", slots, settings["mesh"])
+  return lambda shape, sampler=config.rollout.sampling: serve.make_engine(
+    model, shape, slots=slots, sampler=sampler, **settings
   )
+
+
+def _gather(
+  whole, segments, continue_from, kept, recipe, columns, source, tokenizer
+) -> Gather:
+  keep = "continue_from" in recipe.plan.needs
+  shape = whole.shape
 
   def bound(params, evidence, version) -> verbs.Verbs:
     return verbs.Verbs(
       sample=lambda ids, indices: source.sample(
-        whole, params, "train", ids, indices, version, columns, keep
+        whole, params, "train", ids, indices, version, columns, keep, segments
       ),
       start=lambda ids, indices: source.start(
         shape, "train", ids, indices, version
@@ -129,6 +184,7 @@ def _gather(
     params, evidence = learnt
     do = bound(params, evidence, version)
     found, memory = recipe.plan.collect(do, ids, indices, memory)
+    kept.forget()
     if not found.record.turns.any():
       raise RuntimeError(
         f"the environments of all {len(found.stop)} rows of a batch failed; "
@@ -153,6 +209,58 @@ def shape_of(config: experiment.TrainConfig) -> engine.Shape:
     action_tokens=rollout.max_completion_length,
     turns=turns,
   )
+
+
+def segmented(
+  config: experiment.TrainConfig,
+  recipe: recipes.Recipe,
+  tokenizer: tokenizers.Tokenizer,
+) -> bool:
+  """Returns whether an episode may be several sequences, see `rewritten`.
+
+  Raises:
+    ValueError: the recipe's plan does more with episodes than to play them.
+  """
+  if (
+    config.rollout.rewriting_templates == "error"
+    or shape_of(config).turns == 1
+    or not rewritten.rewrites(tokenizer)
+  ):
+    return False
+  if recipe.plan.size is not plan.whole or recipe.plan.needs != ("sample",):
+    raise ValueError(
+      f"rollout.rewriting_templates=segment: recipe {recipe.name} does more with "
+      "episodes than to sample them, and needs each to be one sequence; pass a "
+      "chat template that only appends"
+    )
+  return True
+
+
+def size_of(
+  config: experiment.TrainConfig,
+  recipe: recipes.Recipe,
+  tokenizer: tokenizers.Tokenizer,
+) -> plan.Size:
+  """Returns the static sizes of the batch that is learnt from."""
+  if segmented(config, recipe, tokenizer):
+    return rewritten.size(shape_of(config))
+  return recipe.plan.size(shape_of(config))
+
+
+def _calls(config: rollout_config.RolloutConfig) -> pool.Open:
+  """Returns what opens the calls of a batch's environments."""
+  workers, seconds = config.environment_workers, config.environment_seconds
+  if config.environment_pool == "none":
+    return pool.Inline
+  if config.environment_pool == "threads":
+    return functools.partial(pool.Threads, workers or 32, seconds)
+  workers = workers or os.cpu_count() or 1
+  held = processes.Processes(workers)
+  return functools.partial(pool.Threads, workers, seconds, held.seat)
+
+
+def _opened(task: protocol.Task, split: str, index: int) -> protocol.Episode:
+  return task.episode(index, split)
 
 
 def columns(task: Any, recipe: recipes.Recipe) -> tuple[str, ...]:
@@ -219,8 +327,13 @@ def _prompts(config, tokenizer, columns) -> _Source:
     rows, tokens = zip(*(data[split][i] for i in indices), strict=True)
     return {"rows": rows, "prompts": tokens}
 
-  def sample(made, params, split, ids, indices, version, evidence, keep):
-    del keep  # A completion can always be continued.
+  def sample(
+    made, params, split, ids, indices, version, evidence, keep, segments
+  ):
+    del (
+      keep,
+      segments,
+    )  # A completion can always be continued, and has no turns.
     return completions.complete(
       *(made, params, key, tokenizer, score),
       prompt_ids=ids,
@@ -248,25 +361,44 @@ def _prompts(config, tokenizer, columns) -> _Source:
 def _episodes(config, tokenizer, columns) -> _Source:
   key = jax.random.key(config.seed)
   task: protocol.Task = config.task
-  episodes.check(task, tokenizer, config.rollout.max_prompt_length)
+  episodes.check(
+    task,
+    tokenizer,
+    config.rollout.max_prompt_length,
+    segmented=config.rollout.rewriting_templates == "segment",
+  )
+  calls = _calls(config.rollout)
 
-  def sample(made, params, split, ids, indices, version, evidence, keep):
+  def sample(
+    made, params, split, ids, indices, version, evidence, keep, segments
+  ):
+    if isinstance(made, device_program.Program):
+      return on_device.play(
+        *(made, params, key, tokenizer, split),
+        prompt_ids=ids,
+        indices=indices,
+        version=version,
+        evidence=evidence,
+      )
     return episodes.play(
       *(made, params, key, tokenizer),
-      lambda index: task.episode(index, split),
+      functools.partial(_opened, task, split),
       prompt_ids=ids,
       indices=indices,
       version=version,
       evidence=evidence,
       keep=keep,
+      calls=calls,
+      segments=segments,
     )
 
   def start(shape, split, ids, indices, version):
     return episodes.start(
-      *(shape, tokenizer, lambda index: task.episode(index, split)),
+      *(shape, tokenizer, functools.partial(_opened, task, split)),
       prompt_ids=ids,
       indices=indices,
       version=version,
+      calls=calls,
     )
 
   def go_on(made, params, before, cuts, max_tokens, **settings):
@@ -275,6 +407,7 @@ def _episodes(config, tokenizer, columns) -> _Source:
       *(made, params, key, tokenizer, before, cuts),
       turns_left=lambda place: task.max_turns - place.turn,
       evidence=columns,
+      calls=calls,
       **settings,
     )
 

@@ -121,10 +121,13 @@ def batch_sharding(mesh: Mesh, ndim: int = 2) -> NamedSharding:
 def constrainer(mesh: Mesh, rules: Any = None) -> Any:
   """Returns `(activation, logical axes) -> activation`, which fixes its place.
 
-  An activation whose rows do not divide over the mesh is left to the compiler.
+  An activation whose rows do not divide over the mesh is left to the compiler,
+  and so is all within `jax.shard_map`, where a device's rows are its own.
   """
 
   def constrain(x: jax.Array, logical: tuple[str | None, ...]) -> jax.Array:
+    if jax.sharding.get_abstract_mesh().manual_axes:
+      return x
     if mesh.devices.size == 1 or x.shape[0] % batch_devices(mesh):
       return x
     place = NamedSharding(mesh, spec(logical, rules))

@@ -19,6 +19,10 @@ class LearnerConfig:
   microbatch_tokens: int = 2048
   """Tokens that go through the model at once; 0 for the whole batch. As many as
   a CPU's caches hold unless given; accelerators want more."""
+  share_prefixes: bool = True
+  """Compute once, forwards and backwards, what rows of a batch begin with alike:
+  prompts of groups, paths of trees; and put short rows together. What is learnt
+  is the same. Recipes with a value function take rows as they are."""
   logit_tokens: int = 4096
   """Tokens whose logits exist at once."""
   max_skipped: int = 5

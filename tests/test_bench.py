@@ -132,7 +132,7 @@ def test_help_teaches(capsys):
 @pytest.mark.parametrize(
   "args, message",
   [
-    (["gpro"], "no workload 'gpro'; there are grpo, agent, credit"),
+    (["gpro"], "no workload 'gpro'; there are grpo, agent, "),
     (["grpo", "--steps", "0"], "--steps=0: must be 1 or more"),
     (["grpo", "--steps", "x"], "--steps='x'"),
     (["agent", "--jsn"], "unknown argument '--jsn'"),

@@ -32,12 +32,25 @@ def played(devices):
 
 
 @functools.cache
-def updated(devices):
-  """What is known after one update on what one device has played."""
+def updated(devices, shared=True):
+  """What is known after one update on what one device has played.
+
+  What is shared is a trunk of 3 and 4 blocks, two packs of which go together on
+  one device, and one on each of four parts of the mesh.
+  """
   log = played(1)
   made = tiny.make_learner(
-    MODEL, recipes.reinforce(), log, mesh=mesh(devices), microbatch_tokens=44
+    MODEL,
+    recipes.reinforce(),
+    log,
+    mesh=mesh(devices),
+    prompt=SHAPE.prompt_tokens,
+    group=SHAPE.num_samples,
+    share_prefixes=shared,
+    microbatch_tokens=70 if shared else 44,
   )
+  if shared and devices == 1:
+    assert made.tokens(log.rollout()) < log.length.sum()
   state, found, batch = made.update(
     tiny.start(made), None, log.rollout(), log.steps()
   )
@@ -55,8 +68,9 @@ def test_samples_on_a_mesh_are_those_of_one_device():
   )
 
 
-def test_an_update_on_a_mesh_is_that_of_one_device():
-  one, eight = updated(1), updated(8)
+@pytest.mark.parametrize("how", ["mesh", "unshared"])
+def test_an_update_is_that_of_one_device_whatever_is_shared(how):
+  one, eight = updated(1), updated(8) if how == "mesh" else updated(1, False)
   for name in ("mu", "params"):
     of = lambda state, name=name: (
       state.params

@@ -42,7 +42,13 @@ def test_nothing_compiles_after_the_first_steps_of_a_ragged_run():
   log = tiny.batch(rows=SHAPE.rows, length=SHAPE.length, turns=TURNS)
   # Micro-batches have more than one length, and rows of more than one.
   trainer = tiny.make_learner(
-    tiny.policy(), recipes.gigpo(), log, num_iterations=2, microbatch_tokens=256
+    tiny.policy(),
+    recipes.gigpo(),
+    log,
+    prompt=SHAPE.prompt_tokens,
+    group=SHAPE.num_samples,
+    num_iterations=2,
+    microbatch_tokens=256,
   )
   engine = tiny.make_engine(tiny.policy(), SHAPE)
   lengths, new = [], []

@@ -46,13 +46,15 @@ def policy() -> policies.Policy:
     mean = jnp.einsum("bcs,bsv->bcv", share, seen)
     return jnp.concatenate([own, mean, jnp.cos(positions)[..., None]], -1)
 
-  def apply(params, tokens, positions, segments):
-    del params
+  def apply(params, tokens, positions, segments, last=None, layout=None):
+    del params, layout
     own = jax.nn.one_hot(tokens, VOCAB)
     index = jnp.arange(tokens.shape[1])
     past = index[:, None] >= index[None]
-    same = segments[:, :, None] == segments[:, None]
-    visible = (past[None] & same).astype(jnp.float32)
+    ends = (segments if last is None else last)[:, None]
+    here = segments[:, :, None]
+    path = (segments[:, None] <= here) & (here <= ends)
+    visible = (past[None] & path).astype(jnp.float32)
     return features(own, own, visible, positions)
 
   def extend(params, cache, tokens, positions, window, trunk=None, cut=None):
@@ -64,7 +66,7 @@ def policy() -> policies.Policy:
     cache = cache.at[rows, slots].set(own, mode="drop")
     seen = cache[:, :window]
     visible = jnp.arange(window)[None, None] <= slots[..., None]
-    if trunk is not None:
+    if trunk is not None and cut is not None:
       fork = tokens.shape[0] // trunk.shape[0]
       seen = jnp.concatenate([jnp.repeat(trunk, fork, axis=0), seen], axis=1)
       kept = jnp.arange(trunk.shape[1])[None, None] < cut[:, None, None]
@@ -77,7 +79,7 @@ def policy() -> policies.Policy:
     at = start[:, None] + jnp.arange(pool.shape[1])[None]
     own = at if cut is None else at - cut[rows][:, None]
     found = cache[rows[:, None], jnp.clip(own, 0, cache.shape[1] - 1)]
-    if trunk is not None:
+    if trunk is not None and cut is not None:
       fork = cache.shape[0] // trunk.shape[0]
       at = jnp.clip(at, 0, trunk.shape[1] - 1)
       shared = trunk[(rows // fork)[:, None], at]
@@ -302,6 +304,8 @@ def make_learner(
   value: policies.Value | None = None,
   optimizer: optimizers.OptimizerConfig | None = None,
   temperature: float = 1.0,
+  prompt: int = 0,
+  group: int = 1,
   **settings: Any,
 ) -> learner.Learner:
   """A learner for batches of the shape of `log`.
@@ -318,6 +322,8 @@ def make_learner(
     rows=len(log.tokens),
     length=log.tokens.shape[1],
     turns=log.reward.shape[1],
+    prompt=prompt,
+    group=group,
     value=value,
   )
 

@@ -91,6 +91,9 @@ def build(workload: workloads.Workload, steps: int) -> Built:
     rows=workload.rows,
     length=compiled.shape.length,
     turns=workload.turns,
+    prompt=workload.prompt_tokens,
+    group=workload.group_size,
+    max_chosen=workload.turns * workload.new_tokens,
   )
   trainer.prepare(None)  # While the parameters are made.
   state = trainer.init(jax.random.key(config.seed))

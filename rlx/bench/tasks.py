@@ -12,7 +12,7 @@ from rlx import policy, prompts
 from rlx.bench import workloads
 from rlx.config import spec
 from rlx.data import prompts as data_prompts
-from rlx.rollout import completions, engine, episodes, sampling
+from rlx.rollout import completions, engine, episodes, pool, sampling
 
 _LETTERS = 8  # Of what an episode begins with.
 
@@ -159,6 +159,8 @@ def _converse(workload, compiled, key, tokenizer):
       prompt_ids=ids,
       indices=indices,
       version=version,
+      # As a run has it.
+      calls=functools.partial(pool.Threads, 32, 60.0),
     )
 
   return collect

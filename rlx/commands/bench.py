@@ -6,6 +6,7 @@ from typing import Any
 from rlx.commands import arguments
 
 USAGE = """usage: rlx bench grpo|agent [--json] [--steps N]
+       rlx bench train [--json] [--steps N]
        rlx bench credit [--json] [--recipe NAME]
 
 Runs a fixed workload with rlx's own loop, learner and rollout, on a model of 4
@@ -17,11 +18,15 @@ beside plain NumPy and dictionaries on the same tables.
 
   grpo         GRPO: 8 prompts × 8 completions, 32 + 64 tokens, one update a step
   agent        episodes: 4 prompts × 4 episodes × 3 turns × 16 tokens, paid per turn
+  train        an update on 8 completions of one prompt, 512 + 64 tokens, with the
+               prompt computed once and once a completion, in turns, in this
+               process: seconds, ratio, tokens, largest gap of the gradients
   credit       advantages of 128, 512 and 4,096 trajectories × 32 steps;
                `plain` is NumPy and dictionaries on the largest of these
                tables, `ratio` how many times as long that takes
   --recipe R   of this recipe only, for `credit`
-  --steps N    steps in all, the first 3 not counted; 12 unless given
+  --steps N    steps in all, the first 3 not counted; 12 unless given. For `train`
+               updates of each kind, 7 unless given
   --json       one JSON object: seconds, CPU-seconds and tokens/s of a step,
                seconds from process start to the first finished step (cold and
                warm), peak memory, versions, the workload
@@ -33,7 +38,7 @@ examples:
   rlx bench grpo --json > grpo.json
   rlx bench credit --recipe gigpo"""
 
-NAMES = ("grpo", "agent", "credit")
+NAMES = ("grpo", "agent", "train", "credit")
 
 
 def main(args: list[str]) -> int:
@@ -47,6 +52,8 @@ def main(args: list[str]) -> int:
   as_json, rest = arguments.take_flag(rest, "--json")
   if name == "credit":
     return _credit(as_json, rest)
+  if name == "train":
+    return _train(as_json, rest)
   child, rest = arguments.take_flag(rest, "--child")
   given, rest = arguments.take(rest, "--steps")
   arguments.refuse(rest, USAGE)
@@ -68,6 +75,34 @@ def main(args: list[str]) -> int:
     print(json.dumps(found))
     return 0
   show(found)
+  return 0
+
+
+def _train(as_json: bool, rest: list[str]) -> int:
+  given, rest = arguments.take(rest, "--steps")
+  arguments.refuse(rest, USAGE)
+  steps = arguments.integer(given, "--steps", 7)
+  if steps < 1:
+    raise ValueError(f"--steps={steps}: must be 1 or more")
+  from rlx.bench import train
+  from rlx.view import console
+
+  found = train.run(train.Workload(repeats=steps))
+  if as_json:
+    print(json.dumps(found))
+    return 0
+  seconds = lambda kind: f"{found[f'{kind}_s_min']:.3f} s"
+  tokens = lambda kind: f"{found[f'{kind}_tokens']:,}"
+  console.Console().table(
+    f"rlx bench train, fastest of {steps} updates, {found['cores']} cores",
+    ["prompt computed", "update", "tokens"],
+    [
+      ["once a group", seconds("shared"), tokens("shared")],
+      ["once a completion", seconds("unshared"), tokens("unshared")],
+      ["ratio", f"{found['ratio_min']:.2f}×", ""],
+      ["gradients apart by", f"{found['gradient_gap']:.1e}", ""],
+    ],
+  )
   return 0
 
 

@@ -18,6 +18,8 @@ import numpy as np
 
 from rlx.envs import gymnasium as adapter
 from rlx.envs import protocol
+from rlx.envs.device import frozen_lake as device_lake
+from rlx.envs.device import protocol as device
 
 ACTIONS = ("left", "down", "right", "up")  # Gymnasium's numbering.
 _MOVES = ((0, -1), (1, 0), (0, 1), (-1, 0))
@@ -93,6 +95,17 @@ class FrozenLake:
       observe=_observe, act=_act, state_key=_state_key, evidence=_evidence
     )
     return LakeEpisode(env, text, invalid_penalty=self.invalid_penalty)
+
+  def on_device(self) -> device.Game:
+    """Returns the same game as pure functions on arrays."""
+    return device_lake.make(
+      size=self.size,
+      turns=self.turns,
+      slippery=self.slippery,
+      invalid_penalty=self.invalid_penalty,
+      evidence=self.evidence,
+      lake=lambda index, split: _arrays(self.map(index, split)),
+    )
 
   def demonstration(self, index: int, seed: int) -> list[tuple[str, str]]:
     """Returns (observation, action) pairs: `skill` optimal moves, else random."""
@@ -249,6 +262,16 @@ def _to_goal(lake: tuple[str, ...], cell: tuple[int, int]) -> int:
   return _distances(lake).get(cell, len(lake) ** 2)
 
 
+@functools.lru_cache(maxsize=65536)
+def _arrays(lake: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+  """Returns what each cell is, and the moves from it to the goal."""
+  cells = ["FHG".find(x) for row in lake for x in row]
+  places = [divmod(i, len(lake)) for i in range(len(cells))]
+  distance = [_to_goal(lake, place) for place in places]
+  return np.maximum(cells, 0).astype(np.int32), np.array(distance, np.int32)
+
+
 def _act(text: str) -> int | None:
   word = text.strip().lower()
-  return ACTIONS.index(word) if word in ACTIONS else None
+  # No other letter's lower case is taken for one of these.
+  return ACTIONS.index(word) if text.isascii() and word in ACTIONS else None

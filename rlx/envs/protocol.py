@@ -14,13 +14,21 @@ Info = dict[str, Any]
 #     Leave out counters that make every state unique.
 #   "success": bool, on the last step; else the outcome > 0 counts as success.
 #   "parse_error": bool; the action could not be read.
+#   "stop": why the episode is over, on a step that terminates or truncates, where
+#     there is more to say: "tool_stopped", "parse_error", "max_tool_calls",
+#     "max_turns" or "max_tokens". It is counted in the metric `stop/<reason>`.
 #   "evidence": {name: float}; columns of the step table that recipes may read.
 #     A task that fills some says which in an attribute `evidence`, a tuple.
 
 
 @runtime_checkable
 class Episode(Protocol):
-  """One live environment, read and acted on as text."""
+  """One live environment, read and acted on as text.
+
+  Its methods are called one after the other, but not always by the same thread,
+  while those of other episodes run on other threads: what episodes share must be
+  safe for that, see `RolloutConfig.environment_pool`.
+  """
 
   def reset(self, seed: int) -> tuple[str, Info]:
     """Returns the first observation. The same seed gives the same episode."""
@@ -81,4 +89,13 @@ class Demonstrated(Protocol):
 
   def demonstration(self, index: int, seed: int) -> list[tuple[str, str]]:
     """Returns (observation, action) pairs of an imperfect player."""
+    ...
+
+
+@runtime_checkable
+class Listing(Protocol):
+  """What an episode has, beside, if it can say what may be done now."""
+
+  def actions(self) -> tuple[str, ...]:
+    """Returns the actions that are possible; () where they are no list."""
     ...

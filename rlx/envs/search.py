@@ -92,11 +92,14 @@ class Search:
     test, train = order[: self.held_out], order[self.held_out :]
     chosen = test if split == "test" else train
     person, *chain = chosen[index % len(chosen)]
-    return _question(_corpus(self.people, self.seed), person, chain)
+    return _question(self.corpus(), person, chain)
+
+  def corpus(self) -> tuple[str, ...]:
+    """Returns the documents, `NAME : NAME RELATION OTHER`."""
+    return _corpus(self.people, self.seed)
 
   def episode(self, index: int, split: str) -> "SearchEpisode":
-    corpus = _corpus(self.people, self.seed)
-    return SearchEpisode(self, corpus, self.question(index, split))
+    return SearchEpisode(self, self.corpus(), self.question(index, split))
 
   def demonstration(self, index: int, seed: int) -> list[tuple[str, str]]:
     """Returns (observation, action) pairs of who names a wrong word at times."""

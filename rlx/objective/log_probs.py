@@ -70,6 +70,23 @@ def token_log_probs(
   return log_probs, entropy
 
 
+def target_log_probs(
+  logits_fn: Callable[[Any, Array], Array],
+  params: Any,
+  hidden: Float[Array, "P M D"],
+  targets: Int[Array, "P M"],
+  *,
+  temperature: float | Float[Array, ""] = 1.0,
+  chunk_tokens: int | None = None,
+) -> tuple[Float[Array, "P M"], Float[Array, "P M"]]:
+  """As `token_log_probs`, of tokens beside the features that predict them.
+
+  Entry m is of `targets[:, m]` under `hidden[:, m]`: nothing is shifted.
+  """
+  head = lambda h: logits_fn(params, h)
+  return _score(head, temperature, chunk_tokens, hidden, targets)
+
+
 def _score_chosen(score, hidden, targets, scored, max_chosen) -> Pair:
   """As `score` at the positions of `scored`, packed to the left of each row."""
   order = jnp.argsort(~scored, axis=-1, stable=True)[:, :max_chosen]

@@ -50,7 +50,7 @@ def score(
   functions: Sequence[RewardFunction],
   weights: Sequence[float | int] | None,
   prompts: Sequence[Any],
-  completions: Sequence[str],
+  completions: Sequence[Any],
   completion_ids: Sequence[Sequence[int]],
   columns: Mapping[str, Sequence[Any]],
   num_steps: Sequence[int] | None = None,
@@ -64,7 +64,8 @@ def score(
     weights: one each; 1 if None.
     prompts: texts or lists of messages. Where a prompt is messages its
       completion is given as one assistant's message, as TRL does.
-    completions: their texts.
+    completions: their texts; what is a list of messages already, as that of an
+      agent's turns, is given as it is.
     completion_ids: their tokens.
     columns: further columns of the data set by name, one entry a completion.
     num_steps: how many steps each completion has, to check per-step rewards.
@@ -163,7 +164,7 @@ def _batch(prompts, completions, completion_ids, columns) -> dict[str, Any]:
   _refuse_reserved(columns)
   texts = [
     text
-    if isinstance(prompt, str)
+    if isinstance(prompt, str) or not isinstance(text, str)
     else [{"role": "assistant", "content": text}]
     for prompt, text in zip(prompts, completions, strict=True)
   ]

@@ -5,12 +5,45 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from jax.sharding import Mesh
 
-from rlx.rollout import completions, played
+from rlx import policy as policies
+from rlx.rollout import completions, pages, played
 from rlx.rollout import engine as engines
+from rlx.rollout import memory as memories
 
 # (shape) -> Engine
 MakeEngine = Callable[[engines.Shape], engines.Engine]
+_PARTS = (
+  16,
+  4,
+  1,
+)  # Parts of a batch that are drawn, where there are few cuts.
+
+
+def memory(
+  policy: policies.Policy,
+  shape: engines.Shape,
+  mesh: Mesh,
+  page_size: int,
+  num_pages: int,
+) -> memories.Memory:
+  """Returns what keeps what was read, of batches of this shape.
+
+  Args:
+    num_pages: 0 for as many as the samples of a batch need.
+  """
+  samples = pages.needed(shape.tail, page_size) + 1
+  prompts = pages.needed(shape.prompt_tokens, page_size)
+  need = shape.num_prompts * prompts + shape.rows * samples
+  return memories.Memory(
+    policy,
+    length=shape.length,
+    size=page_size,
+    num_pages=num_pages or need,
+    rows=shape.num_prompts,
+    mesh=mesh,
+  )
 
 
 def continuing(
@@ -22,8 +55,11 @@ def continuing(
 ) -> Callable[..., played.Played]:
   """Returns `continue_from` of `verbs.Verbs`, with the parameters in front.
 
-  The cuts are drawn in parts of a fixed size, so that a shape is compiled once
-  for each number of continuations and each limit.
+  The cuts are drawn in parts of three sizes, by how many there are, so that a
+  shape is compiled three times for each number of continuations and each limit,
+  at the most. Cuts of one row are drawn together, as what comes before them is
+  looked at together; those of episodes with cuts of the same turn, so that they
+  end together.
 
   Args:
     shape: of `sample`.
@@ -34,8 +70,7 @@ def continuing(
   """
 
   @functools.cache
-  def engine(n, tokens, turns):
-    num = -(-shape.rows // n)
+  def engine(n, tokens, turns, num):
     while num * n % devices:
       num += 1
     return make_engine(
@@ -58,17 +93,22 @@ def continuing(
     max_tokens: int | None = None,
     max_turns: int | None = None,
     seed: int = 0,
+    keep: bool = True,
   ) -> played.Played:
     if not cuts or n < 1:
       raise ValueError(f"{len(cuts)} cuts, n={n}: there must be 1 or more")
     tokens = min(max_tokens or shape.action_tokens, shape.action_tokens)
     turns = min(max_turns or shape.turns, shape.turns)
-    made = engine(n, tokens, turns)
-    size, parts = made.shape.num_prompts, []
-    for at in range(0, len(cuts), size):
-      part = list(cuts[at : at + size])
+    sizes = [-(-shape.rows // (n * part)) for part in _PARTS]
+    most = next((x for x in sizes if len(cuts) <= x), sizes[-1])
+    order = np.arange(len(cuts))
+    if len(cuts) > most:
+      order = _order(before, cuts, turns)
+    made, parts = engine(n, tokens, turns, most), []
+    for at in range(0, len(order), most):
+      part = [cuts[k] for k in order[at : at + most]]
       found = go_on(
-        made,
+        made if keep else made._replace(keep=None),
         params,
         before,
         part,
@@ -77,9 +117,27 @@ def continuing(
         version=version,
       )
       parts.append(found)
-    return played.fit(played.join(parts), shape.length)
+    rows = np.argsort(order)[:, None] * n + np.arange(n)
+    one = played.select(played.join(parts), rows.reshape(-1))
+    return played.fit(one, shape.length)
 
   return continue_from
+
+
+def _order(
+  before: played.Played, cuts: Sequence[Any], turns: int
+) -> np.ndarray:
+  """Returns the cuts in the order in which they are drawn."""
+  row, length = np.array(cuts).T
+  if turns == 1:
+    return np.lexsort((length, row))
+  turn = {
+    (r, place.length): place.turn
+    for r in set(row.tolist())
+    for place in before.origin[r]
+  }
+  # What is no place is refused when it is drawn.
+  return np.lexsort((row, [turn.get((int(r), int(n)), 0) for r, n in cuts]))
 
 
 def scorer(score: completions.Score) -> Callable[..., Any]:

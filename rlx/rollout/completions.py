@@ -74,7 +74,7 @@ def complete(
   )
   ids = np.asarray(prompt_ids, np.int32)
   budget = np.full(shape.rows, shape.action_tokens)
-  limits = (budget, None, shape.rows)
+  limits = (budget, None, shape.rows, True)
   return _write(
     engine, params, key, tokenizer, score, log, origin, ids, *limits
   )
@@ -184,21 +184,26 @@ def _write(
   budget,
   max_tokens,
   asked,
+  begun=False,
 ) -> Played:
   """Writes on behind what the record has, and scores what is finished.
 
   What stands behind the first `asked` rows is neither finished nor scored.
+  With `begun` these are whole completions, of which all are kept.
   """
   shape = engine.shape
   group = shape.num_samples
   everyone = np.arange(shape.rows)
   clock = time.perf_counter()
-  decoded, _ = engine.first(
+  # A whole completion has as much room as the engine was made for.
+  limit = () if begun else (_limit(budget, max_tokens, asked),)
+  decoded, kept = engine.first(
     params,
     key,
     engine.place(ids),
     engine.place(log.tokens[::group, : shape.prompt_tokens].copy()),
     engine.place(log.length[::group].copy()),
+    *limit,
   )
   written = jax.device_get(decoded)
   sampled = time.perf_counter()
@@ -211,6 +216,10 @@ def _write(
   open_ = np.zeros(shape.rows, bool)
   if max_tokens is not None:
     open_ = ~stopped & (length == max_tokens) & (length < budget)
+  if engine.keep is not None:
+    # Continuations that are over will hardly be continued.
+    rows = everyone if begun else np.flatnonzero(open_)
+    engine.keep(params, kept, log.tokens, log.length, rows)
   open_[asked:] = True
   scored = _score(tokenizer, score, log, origin, stopped, open_)
   for row in everyone:
@@ -230,6 +239,12 @@ def _write(
     rewards=scored.metrics,
     origin=origin,
   )
+
+
+def _limit(budget, max_tokens, asked) -> np.ndarray:
+  """Returns how much each row writes; what nobody asked for, nothing."""
+  limit = budget if max_tokens is None else np.minimum(budget, max_tokens)
+  return np.where(np.arange(len(limit)) < asked, limit, 0).astype(np.int32)
 
 
 def _score(tokenizer, score, log, origin, stopped, open_) -> Scored:

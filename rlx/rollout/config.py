@@ -24,6 +24,11 @@ class RolloutConfig:
   """What happens to prompts that are longer."""
   sampling: samplings.Sampling = samplings.Sampling()
   """How tokens are drawn."""
+  slots: int = 0
+  """Completions that are written at once: as one ends, the next of the batch takes
+  its place. 0 for all of the batch at once. The samples are the same; slots are
+  for batches whose lengths differ, or whose cache would not fit into memory.
+  Recipes that go on from the middle of what was sampled write all at once."""
   filter_groups: bool = False
   """Leave out groups whose members all have the same outcome, and sample others
   in their place."""
@@ -32,16 +37,57 @@ class RolloutConfig:
   mask_truncated: bool = False
   """Keep what ran into a length limit out of the loss. It still counts in the
   baseline and in the length metrics."""
+  page_size: int = 16
+  """Tokens of a page, in which what was read is kept for recipes that go on from
+  the middle of what was sampled."""
+  kv_pages: int = 0
+  """How many of them there are; 0 for as many as the samples of a step need. With
+  fewer some is read again, and nothing else changes."""
+  on_device: Literal["auto", "always", "never"] = "auto"
+  """Whether episodes are played inside the compiled program, with the policy.
+  "auto" does so where the task has that form and the tokeniser can speak it, and
+  the recipe only samples: what is sampled is the same, and sooner there."""
+  environment_pool: Literal["threads", "processes", "none"] = "threads"
+  """What makes the calls of environments, several at once while others decode.
+  Threads suit tools, servers and light environments; their episodes must not
+  share state that is not safe for threads. Processes suit heavy or untrusted
+  ones; tasks and snapshots must be picklable. With none, calls are made one
+  after the other, and without a deadline."""
+  environment_workers: int = 0
+  """Calls made at once; 0 for 32 threads, or for a process a core."""
+  environment_seconds: float = 60.0
+  """Deadline of a call. An episode whose environment has not answered by then is
+  out of the loss and every statistic, and counted in `stop/rollout_timeout`."""
+  rewriting_templates: Literal["error", "segment"] = "error"
+  """What happens where the chat template changes earlier turns when one is added,
+  as those do that take out past reasoning. With "segment", what the template then
+  says begins a new sequence of the same episode."""
 
   def __post_init__(self):
     for name in (
       *("num_prompts", "group_size", "max_prompt_length"),
-      *("max_turn_length", "max_completion_length"),
+      *("max_turn_length", "max_completion_length", "page_size"),
     ):
       if getattr(self, name) < 1:
         raise ValueError(
           f"rollout.{name}={getattr(self, name)}: must be 1 or more"
         )
+    if self.environment_workers < 0:
+      raise ValueError(
+        f"rollout.environment_workers={self.environment_workers}: must be 0 or "
+        "more"
+      )
+    if not self.environment_seconds > 0:
+      raise ValueError(
+        f"rollout.environment_seconds={self.environment_seconds}: must be more "
+        "than 0"
+      )
+    if self.kv_pages < 0:
+      raise ValueError(f"rollout.kv_pages={self.kv_pages}: must be 0 or more")
+    if self.slots < 0:
+      raise ValueError(
+        f"rollout.slots={self.slots}: must be 0 (the whole batch) or more"
+      )
     if self.max_refills < 0:
       raise ValueError(
         f"rollout.max_refills={self.max_refills}: must be 0 or more"

@@ -84,6 +84,7 @@ def decode(
   window: int,
   trunk: policies.Cache | None = None,
   cut: Int[Array, " N"] | None = None,
+  budget: Int[Array, " N"] | None = None,
 ) -> tuple[Decoded, policies.Cache]:
   """Samples up to `max_new` tokens a row, from the features of its last token.
 
@@ -95,6 +96,7 @@ def decode(
     stop_ids: a row ends with the first of these that it draws.
     window: static bound on the cache slots that are read.
     trunk: what rows share and continue from `cut` on; see `Policy.extend`.
+    budget: most tokens of each row, where that is less than `max_new`.
 
   The last new token of a row may not be in the cache: whoever goes on from here
   appends it again, with what follows it.
@@ -118,7 +120,8 @@ def decode(
       length=out.length + (~done).astype(jnp.int32),
       stopped=out.stopped | hit,
     )
-    return out, done | hit
+    over = done | hit
+    return out, over if budget is None else over | (t + 1 >= budget)
 
   def body(carry):
     t, cache, out, done = carry
@@ -139,6 +142,7 @@ def decode(
     length=jnp.zeros((rows,), jnp.int32),
     stopped=jnp.zeros((rows,), bool),
   )
+  live = live if budget is None else live & (budget > 0)
   out, done = write(out, jnp.int32(0), hidden, ~live)
   more = lambda carry: (carry[0] < max_new) & ~jnp.all(carry[3])
   _, cache, out, _ = jax.lax.while_loop(

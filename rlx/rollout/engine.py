@@ -15,7 +15,8 @@ from jax.sharding import Mesh
 
 from rlx import ahead, sharding
 from rlx import policy as policies
-from rlx.rollout import decode, sampling
+from rlx.rollout import decode, pages, sampling
+from rlx.rollout import memory as memories
 
 
 class Shape(NamedTuple):
@@ -86,18 +87,22 @@ class Engine(NamedTuple):
 
   Attributes:
     shape: static sizes.
-    first: `(params, key, prompt_ids[P], tokens[P C], length[P]) ->
-      (Decoded, Kept)`: the first turn of `P * G` rows.
+    first: `(params, key, prompt_ids[P], tokens[P C], length[P], limit=None) ->
+      (Decoded, Kept)`: the first turn of `P * G` rows, of `limit[P * G]` tokens
+      at the most.
     turn: `(params, key, kept, prompt_ids[N], samples[N], tokens[N C],
       start[N], length[N], live[N], window) -> (Decoded, Kept)`: appends the
       tokens and lets the live rows write. What was kept is donated.
     place: puts a NumPy array of rows on the mesh.
+    keep: `(params, kept, tokens, length, rows)`: has the memory keep what these
+      rows have read, of tokens [N L] and length [N]. Without a memory, None.
   """
 
   shape: Shape
   first: Callable
   turn: Callable
   place: Callable
+  keep: Callable | None = None
 
 
 def make_engine(
@@ -107,18 +112,15 @@ def make_engine(
   sampler: sampling.Sampling,
   stop_ids: tuple[int, ...],
   mesh: Mesh,
+  memory: memories.Memory | None = None,
 ) -> Engine:
-  """Returns the compiled programs; rows split over the mesh's batch axes."""
+  """Returns the compiled programs; rows split over the mesh's batch axes.
+
+  Args:
+    memory: what is drawn can be kept in it, to go on from.
+  """
   sharding.check_divides("prompts × samples", shape.rows, mesh)
-
-  def split(tree):
-    return jax.tree.map(
-      lambda x: jax.lax.with_sharding_constraint(
-        x, sharding.batch_sharding(mesh, x.ndim)
-      ),
-      tree,
-    )
-
+  split = functools.partial(_split, mesh)
   write = functools.partial(
     decode.decode,
     policy,
@@ -126,14 +128,14 @@ def make_engine(
     stop_ids=stop_ids,
     max_new=shape.action_tokens,
   )
-
+  append = appending(policy, shape, write, mesh)
   rows = sharding.batch_sharding(mesh, 1)
 
   # A trunk is split over the devices as its rows are, if that comes out even.
   alone = shape.num_prompts % sharding.batch_devices(mesh) != 0
 
   @functools.partial(jax.jit, out_shardings=rows)
-  def first(params, key, prompt_ids, tokens, length):
+  def first(params, key, prompt_ids, tokens, length, limit=None):
     group = shape.num_samples
     hidden, trunk = decode.prefill(
       policy, params, tokens, length, shape.prompt_tokens
@@ -153,6 +155,7 @@ def make_engine(
       window=shape.window(0),
       trunk=trunk,
       cut=cut,
+      budget=limit,
     )
     return decoded, Kept(trunk, cache, cut)
 
@@ -162,17 +165,8 @@ def make_engine(
   def turn(
     params, key, kept, prompt_ids, samples, tokens, start, length, live, window
   ):
-    forked = {"trunk": kept.trunk, "cut": kept.cut}
-    hidden, cache = decode.extend(
-      *(policy, params, kept.cache, tokens, start, length, window), **forked
-    )
     keys = sampling.row_keys(key, prompt_ids, samples)
-    decoded, cache = write(
-      *(params, split(cache), hidden, start + length, live, keys),
-      window=window,
-      **forked,
-    )
-    return decoded, kept._replace(cache=cache)
+    return append(params, kept, keys, tokens, start, length, live, window)
 
   def place(x: np.ndarray):
     if x.shape[0] % sharding.batch_devices(mesh):
@@ -197,7 +191,58 @@ def make_engine(
     compiling.wait(window)
     return turn(*args, window=window)
 
-  return Engine(shape, begin, go_on, place)
+  def keep(params, kept, tokens, length, rows):
+    assert memory is not None
+    size = memory.size
+    prompts = shape.num_prompts * pages.needed(shape.prompt_tokens, size)
+    own = pages.needed(shape.tail, size) + 1
+    memory.keep(
+      params,
+      kept,
+      rows,
+      # The last token may not have been read yet.
+      [tokens[row, : length[row] - 1] for row in rows],
+      prompts + shape.rows * own,
+    )
+
+  return Engine(shape, begin, go_on, place, keep if memory else None)
+
+
+def appending(policy, shape: Shape, write, mesh: Mesh) -> Callable:
+  """Returns what appends to rows and lets them write, not yet compiled.
+
+  It is `(params, kept, keys, tokens[N C], start[N], length[N], live[N], window,
+  limit=None) -> (Decoded, Kept)`. What rows have that are not live stays.
+  """
+
+  def append(
+    params, kept, keys, tokens, start, length, live, window, limit=None
+  ):
+    # Before its first slot, a row writes nothing.
+    nowhere = kept.cut - tokens.shape[1] - shape.action_tokens
+    start = jnp.where(live, start, nowhere)
+    forked = {"trunk": kept.trunk, "cut": kept.cut}
+    hidden, cache = decode.extend(
+      *(policy, params, kept.cache, tokens, start, length, window), **forked
+    )
+    decoded, cache = write(
+      *(params, _split(mesh, cache), hidden, start + length, live, keys),
+      window=window,
+      budget=limit,
+      **forked,
+    )
+    return decoded, kept._replace(cache=cache)
+
+  return append
+
+
+def _split(mesh: Mesh, tree):
+  return jax.tree.map(
+    lambda x: jax.lax.with_sharding_constraint(
+      x, sharding.batch_sharding(mesh, x.ndim)
+    ),
+    tree,
+  )
 
 
 def _chunk(shape: Shape, place) -> tuple[jax.Array, ...]:

@@ -1,5 +1,13 @@
-"""Many episodes at once: all that are alive advance together, turn by turn."""
+"""Many episodes at once: who is ready takes a turn, while others are answered.
 
+A turn is one program for all rows. It is run for those whose environment has
+answered, see `pace`; environments of the others are called meanwhile. What is
+drawn depends on the row and the position alone, so that an episode is the same
+whoever was slow.
+"""
+
+import contextlib
+import functools
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,7 +19,7 @@ from rlx import tokenizer as tokenizers
 from rlx.envs import protocol
 from rlx.rollout import engine as engines
 from rlx.rollout import game as games
-from rlx.rollout import played, record
+from rlx.rollout import pace, played, pool, record, rewritten
 from rlx.rollout.played import Place, Played
 
 Make = Callable[[int], protocol.Episode]
@@ -29,6 +37,8 @@ def play(
   version: int,
   evidence: Sequence[str] = (),
   keep: bool = False,
+  calls: pool.Open = pool.Inline,
+  segments: engines.Engine | None = None,
 ) -> Played:
   """Plays `G` episodes from each of `P` starts and returns them all.
 
@@ -42,6 +52,9 @@ def play(
     version: update count of `params`.
     evidence: columns that the environment fills, in `info["evidence"]`.
     keep: whether the episodes can be continued from where their turns began.
+    calls: what environments are called through.
+    segments: for a template that rewrites history, what its segments are played
+      by, see `rewritten.shape`.
 
   The cache stays between turns: each turn appends what the environment said.
 
@@ -58,10 +71,14 @@ def play(
     turns=shape.turns,
     version=version,
     evidence=evidence,
+    segmented=segments is not None,
   )
-  game = _reset(shape, tokenizer, make, log, prompt_ids, indices, keep)
-  ids = np.asarray(prompt_ids, np.int32)
-  return _run(engine, params, key, game, ids, shape.turns)
+  last = np.full(shape.rows, shape.turns)
+  with contextlib.closing(calls()) as opened:
+    game = games.Game(shape, tokenizer, log, opened, last_turn=last, keep=keep)
+    game.reset(make, prompt_ids, indices)
+    ids = np.asarray(prompt_ids, np.int32)
+    return _run(engine, params, key, game, ids, segments, begun=True)
 
 
 def start(
@@ -72,6 +89,7 @@ def start(
   prompt_ids: Sequence[int],
   indices: Sequence[int],
   version: int,
+  calls: pool.Open = pool.Inline,
 ) -> Played:
   """Returns an episode of each start in which nobody has acted yet."""
   shape = shape._replace(num_samples=1, num_prompts=len(prompt_ids))
@@ -82,7 +100,10 @@ def start(
     turns=1,
     version=version,
   )
-  game = _reset(shape, tokenizer, make, log, prompt_ids, indices, True)
+  last = np.ones(shape.rows, np.int32)
+  with contextlib.closing(calls()) as opened:
+    game = games.Game(shape, tokenizer, log, opened, last_turn=last, keep=True)
+    game.reset(make, prompt_ids, indices)
   for row in np.flatnonzero(game.live):
     game.live[row], game.stop[row] = False, "cut"
   return _finished(game, {})
@@ -100,6 +121,7 @@ def go_on(
   seed: int,
   version: int,
   evidence: Sequence[str] = (),
+  calls: pool.Open = pool.Inline,
 ) -> Played:
   """Continues episodes from where turns of theirs began.
 
@@ -128,86 +150,127 @@ def go_on(
     evidence=evidence,
   )
   left = np.repeat([turns_left(place) for place in places], group)
-  game = games.Game(
-    shape,
-    tokenizer,
-    log,
-    last_turn=left,
-    keep=True,
-    longest=shape.prompt_tokens,
-  )
-  for each, place in enumerate(places):
-    kept = before.record.tokens[cuts[each][0], : place.length].tolist()
-    for here in range(each * group, (each + 1) * group):
-      if here < asked:
-        game.restore(here, place, kept, int(log.sample[here]))
-      else:
-        game.fill(here, kept)
-  ids = log.sample[::group].copy()
-  found = _run(engine, params, key, game, ids, shape.turns)
+  with contextlib.closing(calls()) as opened:
+    game = games.Game(
+      *(shape, tokenizer, log, opened),
+      last_turn=left,
+      keep=True,
+      longest=shape.prompt_tokens,
+    )
+    for each, place in enumerate(places):
+      kept = before.record.tokens[cuts[each][0], : place.length].tolist()
+      for here in range(each * group, (each + 1) * group):
+        if here < asked:
+          game.restore(here, place, kept, int(log.sample[here]))
+        else:
+          game.fill(here, kept)
+    game.restored()
+    found = _run(engine, params, key, game, log.sample[::group].copy())
   return played.select(found, np.arange(asked))
 
 
 def check(
-  task: protocol.Task, tokenizer: tokenizers.Tokenizer, max_prompt_length: int
+  task: protocol.Task,
+  tokenizer: tokenizers.Tokenizer,
+  max_prompt_length: int,
+  segmented: bool = False,
 ) -> None:
   """Refuses, before anything compiles, a task that cannot begin.
 
   Raises:
     ValueError: the first episode of a split begins with more tokens than a
-      prompt may have, or with words that the tokenizer does not know.
+      prompt may have, or with words that the tokenizer does not know; or the
+      chat template rewrites history, and that is not to be `segmented`.
   """
   for split in ("train", "test"):
     text, _ = task.episode(0, split).reset(seed=0)
     games.prompt(tokenizer, text, max_prompt_length, 0)
+    if task.max_turns > 1 and not segmented:
+      tokenizer.turn(text)
 
 
-def _reset(shape, tokenizer, make, log, prompt_ids, indices, keep):
-  last = np.full(shape.rows, shape.turns)
-  game = games.Game(shape, tokenizer, log, last_turn=last, keep=keep)
-  group = shape.num_samples
-  for place, (ids, index) in enumerate(zip(prompt_ids, indices, strict=True)):
-    rows = range(place * group, (place + 1) * group)
-    game.reset(rows, lambda index=index: make(index), int(ids), index)
-  return game
+def _run(engine, params, key, game, ids, segments=None, begun=False) -> Played:
+  """Plays a game to its end, or until the engine's turns are over.
 
-
-def _run(engine, params, key, game, ids, turns) -> Played:
-  """Plays a game to its end, or until `turns` are over."""
-  shape, log = engine.shape, game.record
-  group = shape.num_samples
-  # What tells the draws of rows apart.
-  prompt, sample = np.repeat(ids, group), np.tile(np.arange(group), len(ids))
-  rows = (prompt.astype(np.int32), sample.astype(np.int32))
+  With `begun` these are whole episodes, of which all that was read is kept.
+  """
+  log, group = game.record, engine.shape.num_samples
   spent = {"sample": 0.0, "environment": 0.0}
   clock = time.perf_counter()
-  decoded, cache = engine.first(
+  decoded, kept = engine.first(
     params,
     key,
     engine.place(ids),
-    engine.place(log.tokens[::group, : shape.prompt_tokens].copy()),
+    engine.place(log.tokens[::group, : engine.shape.prompt_tokens].copy()),
     engine.place(log.length[::group].copy()),
   )
-  for turn in range(turns):
-    if turn:
-      tokens, start, length = game.chunk()
-      decoded, cache = engine.turn(
-        params,
-        key,
-        cache,
-        *map(engine.place, (*rows, tokens, start, length, game.live)),
-        window=shape.window(turn),
-      )
-    written = jax.device_get(decoded)
+  turn = functools.partial(_turn, engine, params, key, ids)
+  go_on = lambda *which: rewritten.write(segments, params, key, *which)
+  ready, quickest = game.live.copy(), float("inf")
+  written = jax.device_get(decoded)
+  while True:
     now = time.perf_counter()
     spent["sample"] += now - clock
-    game.advance(written)
+    quickest = min(quickest, now - clock)
+    game.act(ready, written)
+    ready = _wait(game, quickest)
     clock = time.perf_counter()
     spent["environment"] += clock - now
-    if not game.live.any():
+    if not ready.any():
       break
+    written, kept = _write(turn, go_on, game, kept, ready)
+  if engine.keep is not None and log.breaks is None:
+    # Continuations that are over will hardly be continued.
+    rows = np.flatnonzero(log.turns > 0 if begun else game.live)
+    engine.keep(params, kept, log.tokens, log.length, rows)
   game.cut()
   return _finished(game, spent)
+
+
+def _wait(game: games.Game, turn_seconds: float) -> np.ndarray:
+  """Returns the rows that take the next turn; none when all is over."""
+  began = time.perf_counter()
+  poll = float(np.clip(pace.PATIENCE * turn_seconds, 1e-3, 0.05))
+  while True:
+    game.hear(poll)
+    ready, pending = game.ready(), int(game.environments.asked.sum())
+    waited = time.perf_counter() - began
+    if not pending or pace.due(int(ready.sum()), pending, waited, turn_seconds):
+      return ready
+
+
+def _write(turn, go_on, game, kept, ready):
+  """Lets the ready rows write; returns what they wrote, and what is kept."""
+  moved = ready & game.telling.moved()
+  stayed, found, other = ready & ~moved, None, None
+  if stayed.any():
+    found, kept = turn(game, kept, stayed)
+  if moved.any():
+    game.listen(moved)
+    other = go_on(game.record, np.flatnonzero(moved))
+  found, other = jax.device_get((found, other))
+  if found is None or other is None:
+    return found or other, kept
+  choose = lambda x, y: np.where(moved.reshape(-1, *[1] * (x.ndim - 1)), y, x)
+  return jax.tree.map(choose, found, other), kept
+
+
+def _turn(engine, params, key, ids, game, kept, ready):
+  """Has the rows that are ready write what follows in the cache."""
+  shape, group = engine.shape, engine.shape.num_samples
+  # What tells the draws of rows apart.
+  prompt, sample = np.repeat(ids, group), np.tile(np.arange(group), len(ids))
+  rows = (prompt.astype(np.int32), sample.astype(np.int32))
+  tokens, start, length = game.chunk(ready)
+  live = ready & game.live
+  played_ = int(game.record.turns[ready].max())
+  return engine.turn(
+    params,
+    key,
+    kept,
+    *map(engine.place, (*rows, tokens, start, length, live)),
+    window=shape.window(max(played_, 1)),
+  )
 
 
 def _finished(game: games.Game, spent: dict[str, float]) -> Played:

@@ -1,5 +1,6 @@
 """The host's side of many episodes: environments, texts, and who is alive."""
 
+import functools
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -7,18 +8,19 @@ from typing import Any
 import numpy as np
 
 from rlx import tokenizer as tokenizers
-from rlx.envs import protocol
+from rlx.rollout import asking, played, pool, record, seats, telling
 from rlx.rollout import engine as engines
-from rlx.rollout import played, record
 
 _LOG = logging.getLogger(__name__)
 
 
 class Game:
-  """Episodes that advance together, and the record of them.
+  """Episodes that advance side by side, and the record of them.
 
-  An episode whose environment raises, or pays what is no finite number, leaves
-  the loss and every statistic, and is counted; its group goes on.
+  Environments are called through a pool; while one has not answered, its row is
+  `environments.asked`, and others go on. An episode whose environment raises, pays what is no
+  finite number or does not answer in time leaves the loss and every statistic,
+  and is counted; its group goes on.
   """
 
   def __init__(
@@ -26,6 +28,7 @@ class Game:
     shape: engines.Shape,
     tokenizer: tokenizers.Tokenizer,
     log: record.Record,
+    calls: pool.Calls,
     *,
     last_turn: np.ndarray,
     keep: bool,
@@ -36,6 +39,7 @@ class Game:
     Args:
       log: their record, with what it takes for the draws of each to differ in
         `prompt` and `sample`.
+      calls: of their environments.
       last_turn: how many turns each may take from here.
       keep: whether the places where turns begin are kept, to go on from.
       longest: tokens that a row may have; None for as many as fit its turns.
@@ -44,62 +48,71 @@ class Game:
     self.shape = shape
     self.tokenizer = tokenizer
     self.record = log
-    self.episodes: list[Any] = [None] * rows
+    self.environments = asking.Asking(calls, rows)
+    self.telling = telling.Telling(shape, tokenizer, log, longest)
     self.live = np.ones(rows, bool)
     self.success = np.zeros(rows, bool)
     self.stop = ["max_turns"] * rows
     self.parse_errors = np.zeros(rows, np.int32)
     self.state: list[Any] = [None] * rows
-    self.said: list[list[int]] = [[] for _ in range(rows)]
     self.places: list[list[played.Place]] = [[] for _ in range(rows)]
     self._makers: list[Any] = [None] * rows
+    self._shown: list[Any] = [None] * rows  # The latest answer.
+    # What the policy said last, and whether it closed its turn.
+    self._spoke: list[tuple[str, bool]] = [("", False)] * rows
     self._before = np.zeros(rows, np.int32)  # Turns played before this game.
     self._last_turn = last_turn
     self._keep = keep
-    self._longest = longest
     self._first = False  # Whether these are beginnings, and not continued.
 
   # Beginning.
 
   def reset(
-    self, rows: range, make: Callable[[], Any], seed: int, index: int
+    self,
+    make: Callable[[int], Any],
+    prompt_ids: Sequence[int],
+    indices: Sequence[int],
   ) -> None:
-    """Starts the members of a group: what they are shown first is one prompt."""
-    texts: list[str] = []
-    self._first = True
-    for row in rows:
-      try:
-        self.episodes[row] = make()
-        text, info = self.episodes[row].reset(seed=seed)
-        self.state[row] = info.get("state_key", text)
-        texts.append(text)
-      except (
-        Exception
-      ):  # Whatever an environment raises costs only its episode.
-        self._fail(row)
-      self._makers[row] = make
+    """Starts the groups: what the members of one are shown first is one prompt."""
+    self._first, group = True, self.shape.num_samples
+    for row in range(self.shape.rows):
+      seed, index = int(prompt_ids[row // group]), indices[row // group]
+      self._makers[row] = functools.partial(make, index)
+      self.environments.ask(row, "begin", self._makers[row], seed, self._keep)
+    self.restored()
+    for place, index in enumerate(indices):
+      self._begin(np.arange(place * group, (place + 1) * group), index)
+
+  def _begin(self, rows: np.ndarray, index: int) -> None:
+    texts = [self._shown[row].text for row in rows if self.live[row]]
     # Something is computed even for a group that has nobody to play it.
     ids = [self.tokenizer.pad_id]
     if texts:
       _check_same(texts, index)
       ids = prompt(self.tokenizer, texts[0], self.shape.prompt_tokens, index)
-    self.record.observe(np.array(rows), [ids] * len(rows))
-    for row in rows:
+    self.record.observe(rows, [ids] * len(rows))
+    for row in rows.tolist():
+      if texts:
+        self.telling.begin(row, texts[0])
       self._keep_place(row)
 
   def restore(
     self, row: int, place: played.Place, kept: Sequence[int], seed: int
   ) -> None:
-    """Puts a row where an episode stood; `kept` are its tokens until then."""
+    """Puts a row where an episode stood; `kept` are its tokens until then.
+
+    What the environments raise is known after `restored`.
+    """
     self._makers[row] = place.make
     self._before[row] = place.turn
     self.state[row] = place.state
     self.record.observe(np.array([row]), [kept])
-    try:
-      self.episodes[row] = place.make()
-      self.episodes[row].restore(place.snapshot, seed)
-    except Exception:  # Whatever an environment raises costs only its episode.
-      self._fail(row)
+    self.environments.ask(row, "resume", place.make, place.snapshot, seed)
+
+  def restored(self) -> None:
+    """Waits for all that was asked."""
+    for answer in self.environments.settle():
+      self._hear(answer)
 
   def fill(self, row: int, kept: Sequence[int]) -> None:
     """Gives a row that nobody is to play something to be computed from."""
@@ -108,30 +121,43 @@ class Game:
 
   # Each turn.
 
-  def chunk(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns what is appended in this turn: the last token, and what was said.
+  def ready(self) -> np.ndarray:
+    """Returns bool [N]: rows whose turn it is."""
+    left = self.record.turns < self.record.reward.shape[1]
+    return self.live & ~self.environments.asked & left
 
-    The last token a row wrote may not be in the cache yet, so it is written
-    there again, which changes nothing where it is.
+  def chunk(self, ready: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Returns what is appended for those: the last token, and what was said.
+
+    That is: tokens, where they go, and how many they are. The last token a row
+    wrote may not be in the cache yet, so it is written there again, which
+    changes nothing where it is. The rows that are not ready do so too, and what
+    then follows it there is overwritten when they are. A row that has ended, or
+    moved, writes at position 0, which nobody reads any more.
     """
-    log, rows = self.record, np.flatnonzero(self.live)
-    # A row that has ended writes at position 0, which nobody reads any more.
-    start = np.where(self.live, log.length - 1, 0).astype(np.int32)
-    length = np.ones(len(self.live), np.int32)
-    tokens = np.zeros((len(self.live), self.shape.turn_tokens + 1), np.int32)
-    tokens[rows, 0] = log.tokens[rows, start[rows]]
+    log, rows = self.record, np.flatnonzero(ready)
+    start = np.where(self.live & ~self.telling.moved(), log.length - 1, 0)
+    start = start.astype(np.int32)
+    length = np.ones(len(ready), np.int32)
+    tokens = np.zeros((len(ready), self.shape.turn_tokens + 1), np.int32)
+    tokens[:, 0] = log.tokens[np.arange(len(ready)), start]
     for row in rows:
-      said = self.said[row]
+      said = self.telling.said[row]
       tokens[row, 1 : 1 + len(said)] = said
       length[row] += len(said)
-    log.observe(rows, [self.said[row] for row in rows])
-    for row in rows.tolist():
-      self._keep_place(row)
+    self.listen(ready)
     return tokens, start, length
 
-  def advance(self, written: Any) -> None:
-    """Takes what the live rows wrote to their environments."""
-    rows = np.flatnonzero(self.live)
+  def listen(self, ready: np.ndarray) -> None:
+    """Writes down what was said to these rows; their turns begin."""
+    rows = np.flatnonzero(ready)
+    self.telling.tell(rows)
+    for row in rows.tolist():
+      self._keep_place(row)
+
+  def act(self, ready: np.ndarray, written: Any) -> None:
+    """Takes what these rows wrote to their environments."""
+    rows = np.flatnonzero(ready & self.live)
     self.record.act(
       rows,
       written.tokens[rows],
@@ -139,68 +165,70 @@ class Game:
       written.raw_log_probs[rows],
       written.length[rows],
     )
-    for row in rows:
+    for row in rows.tolist():
       ids = written.tokens[row, : written.length[row]].tolist()
-      self._step(int(row), ids, bool(written.stopped[row]))
+      stopped = bool(written.stopped[row])
+      text = self.tokenizer.decode(ids[:-1] if stopped else ids)
+      self._spoke[row] = text, stopped
+      last = self.record.turns[row] == self._last_turn[row]
+      self.environments.ask(row, "step", text, self._keep and not last)
 
-  def _step(self, row: int, ids: list[int], stopped: bool) -> None:
-    text = self.tokenizer.decode(ids[:-1] if stopped else ids)
-    try:
-      shown, reward, terminated, truncated, info = self.episodes[row].step(text)
-      next_state = info.get("state_key", shown)
+  def hear(self, seconds: float) -> None:
+    """Takes what environments answer until all have, or the time is over."""
+    for answer in self.environments.answers(seconds):
+      self._hear(answer)
+
+  def _hear(self, answer: pool.Answer) -> None:
+    row, shown, error = answer
+    if error is None and shown is not None:
+      try:
+        self._take(row, shown)
+      except Exception as raised:  # Of what the environment answered.
+        error = raised
+    if error is not None:
+      self._fail(row, error)
+    elif self.record.turns[row] and shown is not None:
+      self._next(row, shown)
+
+  def _take(self, row: int, shown: seats.Shown) -> None:
+    """Writes an answer down; raises where it is none."""
+    self._shown[row] = shown
+    state = shown.info.get("state_key", shown.text)
+    if self.record.turns[row]:
       self.record.pay(
-        row,
-        finite(reward),
-        self.state[row],
-        text,
-        next_state,
-        info.get("evidence"),
+        *(row, finite(shown.reward), self.state[row], self._spoke[row][0]),
+        *(state, shown.info.get("evidence")),
       )
-    except Exception:  # Whatever an environment raises costs only its episode.
-      self._fail(row)
-      return
-    log = self.record
-    self.state[row] = next_state
-    self.parse_errors[row] += bool(info.get("parse_error", False))
-    self.success[row] = bool(info.get("success", log.reward[row].sum() > 0))
-    if terminated or truncated:
-      self._end(row, "completed" if terminated else "truncated")
-    elif log.turns[row] == self._last_turn[row]:
-      self._end(row, "max_turns")
-    else:
-      self._say(row, shown, stopped)
+      paid = self.record.reward[row].sum() > 0
+      self.success[row] = bool(shown.info.get("success", paid))
+      self.parse_errors[row] += bool(shown.info.get("parse_error", False))
+      _check_stop(shown.info)
+    self.state[row] = state
 
-  def _say(self, row: int, shown: str, stopped: bool) -> None:
-    # Where the policy did not close its turn itself, it is closed for it.
-    closing = [] if stopped else [self.tokenizer.stop_ids[0]]
-    self.said[row] = closing + self.tokenizer.turn(shown)
-    after = self.record.length[row] + len(self.said[row])
-    longest = self._longest or self.shape.length
-    if (
-      len(self.said[row]) > self.shape.turn_tokens
-      or after + self.shape.action_tokens > longest
-    ):
+  def _next(self, row: int, shown: seats.Shown) -> None:
+    """Goes on with an episode that has taken a step, or ends it."""
+    if shown.terminated or shown.truncated:
+      plain = "completed" if shown.terminated else "truncated"
+      self._end(row, shown.info.get("stop", plain))
+    elif self.record.turns[row] == self._last_turn[row]:
+      self._end(row, "max_turns")
+    elif not self.telling.prepare(row, *self._spoke[row], shown.text):
       self._end(row, "context_overflow")
 
   def _keep_place(self, row: int) -> None:
     if not (self._keep and self.live[row]):
       return
-    episode = self.episodes[row]
-    if not isinstance(episode, protocol.Restorable):
-      raise ValueError(
-        f"episodes of {type(episode).__name__} cannot be continued from the "
-        "middle, which this recipe asks for: they need snapshot() and restore()"
-      )
-    try:
-      snapshot = episode.snapshot()
-    except Exception:  # Whatever an environment raises costs only its episode.
-      self._fail(row)
+    shown = self._shown[row]
+    if shown is None:  # It was restored here, and has not moved.
+      return
+    if shown.failed is not None:
+      self._fail(row, shown.failed)
       return
     place = played.Place(
       length=int(self.record.length[row]),
       turn=int(self._before[row] + self.record.turns[row]),
       state=self.state[row],
-      snapshot=snapshot,
+      snapshot=shown.snapshot,
       make=self._makers[row],
     )
     self.places[row].append(place)
@@ -209,25 +237,31 @@ class Game:
 
   def cut(self) -> None:
     """Leaves the live rows where they are, to be continued."""
-    rows = np.flatnonzero(self.live)
-    self.record.observe(rows, [self.said[row] for row in rows])
-    for row in rows.tolist():
-      self._keep_place(row)
-      if self.live[row]:
-        self._end(row, "cut")
+    self.listen(self.live)
+    for row in np.flatnonzero(self.live).tolist():
+      self._end(row, "cut")
 
-  def _fail(self, row: int) -> None:
-    """Takes an episode out while its environment's exception is handled."""
-    _LOG.warning("episode %d: the environment raised", row, exc_info=True)
-    self._end(row, "environment_error")
+  def _fail(self, row: int, error: BaseException) -> None:
+    """Takes an episode out whose environment raised, or did not answer."""
+    if isinstance(error, seats.Unsuitable):
+      raise error
+    late = isinstance(error, pool.Late)
+    what = (
+      "the environment did not answer" if late else "the environment raised"
+    )
+    _LOG.warning("episode %d: %s", row, what, exc_info=error)
+    self._end(row, "rollout_timeout" if late else "environment_error")
     self.success[row] = False
     self.record.drop(row)
     # What is only continued may fail whole: what it continues remains.
-    if self._first and all(stop == "environment_error" for stop in self.stop):
-      raise RuntimeError(
-        f"the environments of all {len(self.stop)} episodes of a batch failed; "
-        "the last one's error is above"
-      )
+    if self._first and all(stop in played.FAILED for stop in self.stop):
+      try:
+        raise error
+      except BaseException as last:
+        raise RuntimeError(
+          f"the environments of all {len(self.stop)} episodes of a batch "
+          "failed; the last one's error is above"
+        ) from last
 
   def _end(self, row: int, reason: str) -> None:
     self.live[row] = False
@@ -261,6 +295,13 @@ def finite(reward: Any) -> float:
   if not abs(number) <= np.finfo(np.float32).max:
     raise ValueError(f"reward={reward}: must be a finite float32")
   return number
+
+
+def _check_stop(info: Any) -> None:
+  if info.get("stop", played.TOLD[0]) not in played.TOLD:
+    raise ValueError(
+      f'info["stop"]={info["stop"]!r}: must be one of {", ".join(played.TOLD)}'
+    )
 
 
 def _check_same(texts: list[str], index: int) -> None:

@@ -9,6 +9,18 @@ import numpy as np
 from rlx.envs import protocol
 from rlx.rollout import record
 
+# Episodes that failed: they are in no loss and no statistic but their count. The
+# environment raised; a call of it did not return before its deadline.
+FAILED = ("environment_error", "rollout_timeout")
+# What `info["stop"]` may say. In all but the first three the episode is over as it
+# should be: no limit was met.
+TOLD = (
+  *("max_tool_calls", "max_turns", "max_tokens"),
+  *("tool_stopped", "parse_error", "completed"),
+)
+# Reasons that are no limit.
+ENDED = ("completed", "stop", "tool_stopped", "parse_error")
+
 
 class Played(NamedTuple):
   """A batch of finished trajectories.
@@ -17,8 +29,9 @@ class Played(NamedTuple):
     record: tokens and steps.
     success: bool [B].
     stop: why each ended: "completed", "truncated", "max_turns",
-      "context_overflow", "environment_error" of episodes, "stop", "max_tokens"
-      of completions; "cut" where it can be continued.
+      "context_overflow", or what the environment says, of `TOLD`;
+      "environment_error" and "rollout_timeout", of `FAILED`, of episodes;
+      "stop", "max_tokens" of completions; "cut" where it can be continued.
     parse_errors: int [B], actions that could not be read.
     seconds: time in "sample" (device) and "environment" or "reward" (host).
     rewards: metrics of single reward functions, `rewards/NAME/mean` and so on.
@@ -78,9 +91,10 @@ def select(one: Played, rows: np.ndarray) -> Played:
   segment = np.where(inside, fields["segment"] % turns + offset, -1)
   fields["segment"] = segment.astype(np.int32)
   columns = {name: column[rows] for name, column in log.columns.items()}
+  breaks = None if log.breaks is None else log.breaks[rows]
   return one._replace(
     record=record.Record(
-      **fields, version=_version(log, rows), columns=columns
+      **fields, version=_version(log, rows), columns=columns, breaks=breaks
     ),
     success=one.success[rows],
     stop=[one.stop[row] for row in rows],
@@ -114,7 +128,12 @@ def join(parts: Sequence[Played]) -> Played:
     for part in parts
   ]
   one = Played(
-    record=record.Record(**fields, version=_versions(logs), columns=columns),
+    record=record.Record(
+      **fields,
+      version=_versions(logs),
+      columns=columns,
+      breaks=_breaks(logs),
+    ),
     success=np.concatenate([part.success for part in parts]),
     stop=[stop for part in parts for stop in part.stop],
     parse_errors=np.concatenate([part.parse_errors for part in parts]),
@@ -164,6 +183,11 @@ def fit(one: Played, length: int) -> Played:
 def _version(log: record.Record, rows: np.ndarray) -> int | np.ndarray:
   own = log.version
   return own[rows] if isinstance(own, np.ndarray) else own
+
+
+def _breaks(logs: Sequence[record.Record]) -> np.ndarray | None:
+  found = [log.breaks for log in logs if log.breaks is not None]
+  return np.concatenate(found) if found else None
 
 
 def _versions(logs: Sequence[record.Record]) -> int | np.ndarray:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rlx import batch
+from rlx.rollout import breaks as breaks_lib
 
 
 @dataclasses.dataclass
@@ -20,6 +21,11 @@ class Record:
   `columns` are [B, T]. One that is called like a field of `Steps` stands in for
   what `steps()` would derive, as `parent` in a tree, where it is a row of the
   step table; all others are evidence and become `extras`.
+
+  Where a chat template may rewrite what was said, a row is several segments on
+  end, each with all that the policy saw in it. In `rollout()` a segment is a
+  sequence of its own; the step table knows nothing of it. `breaks` says at which
+  token the segment begins that a turn opened, -1 where a turn opened none.
   """
 
   prompt: np.ndarray  # [B], unique in the run: the group.
@@ -37,6 +43,7 @@ class Record:
   next_state: np.ndarray
   version: int | np.ndarray  # [B, 1] where rows differ.
   columns: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+  breaks: np.ndarray | None = None  # [B, T]
 
   @classmethod
   def empty(
@@ -48,13 +55,18 @@ class Record:
     turns: int,
     version: int | np.ndarray,
     evidence: Sequence[str] = (),
+    segmented: bool = False,
   ) -> "Record":
     """Returns the record of trajectories that have no token yet.
 
     Args:
+      length: most tokens of one, or of one segment of it.
       evidence: columns that `pay` is to be given for every step.
+      segmented: whether any turn may begin a segment.
     """
     b = len(prompt)
+    if segmented:
+      length *= turns
     ints = lambda *shape: np.zeros(shape, np.int32)
     floats = lambda *shape: np.zeros(shape, np.float32)
     return cls(
@@ -73,6 +85,7 @@ class Record:
       next_state=ints(b, turns),
       version=version,
       columns={name: floats(b, turns) for name in evidence},
+      breaks=breaks_lib.first(b, turns) if segmented else None,
     )
 
   def observe(self, rows: np.ndarray, tokens: Sequence[Sequence[int]]) -> None:
@@ -148,19 +161,45 @@ class Record:
     self.turns[row] = 0
     self.reward[row] = 0
 
+  def begin_segment(self, row: int) -> None:
+    """Has the row's next turn open a segment, here."""
+    assert self.breaks is not None
+    self.breaks[row, self.turns[row]] = self.length[row]
+
+  def current(self, row: int) -> list[int]:
+    """Returns the tokens of the row's latest segment."""
+    begin = 0 if self.breaks is None else self.breaks[row].max()
+    return self.tokens[row, begin : self.length[row]].tolist()
+
   def rollout(self) -> batch.Rollout:
-    """Returns the tokens, copied to the default device."""
+    """Returns the tokens, copied to the default device: [B, L].
+
+    With segments they are [B * T, L / T]: the segment that turn t of b opened is
+    row `b * T + t`, which is empty where it opened none.
+    """
     valid = np.arange(self.tokens.shape[1])[None] < self.length[:, None]
     version = np.full_like(self.tokens, self.version)
+    put = lambda x, fill=0: jnp.array(self._apart(x, fill))
     return batch.Rollout(
-      tokens=jnp.array(self.tokens),
-      valid=jnp.array(valid),
-      mask=jnp.array(self.mask),
-      log_probs=jnp.array(self.log_probs),
-      raw_log_probs=jnp.array(self.raw_log_probs),
-      segment=jnp.array(self.segment),
-      version=jnp.array(version),
+      tokens=put(self.tokens),
+      valid=put(valid),
+      mask=put(self.mask),
+      log_probs=put(self.log_probs),
+      raw_log_probs=put(self.raw_log_probs),
+      segment=put(self.segment, -1),
+      version=put(version),
     )
+
+  def along(self, x: np.ndarray, row: int) -> np.ndarray:
+    """Returns what `x`, shaped as `rollout()`, holds of a row's tokens."""
+    if self.breaks is None:
+      return x[row]
+    return breaks_lib.along(x, self.breaks, self.length, row)
+
+  def _apart(self, x: np.ndarray, fill: int) -> np.ndarray:
+    if self.breaks is None:
+      return x
+    return breaks_lib.apart(x, self.breaks, self.length, fill)
 
   def steps(self) -> batch.Steps:
     """Returns the step table, `B * T` rows: row `b * T + t` is step t of b.

@@ -80,19 +80,21 @@ def train_on(
   rollout, steps = played.record.rollout(), played.record.steps()
   # What was cut on purpose goes on in other rows.
   limit = np.array(
-    [stop not in ("completed", "stop", "cut") for stop in played.stop]
+    [stop not in (*batches.ENDED, "cut") for stop in played.stop]
   )
   turns = played.record.reward.shape[1]
   truncated = jnp.array(np.repeat(limit, turns), jnp.float32) * steps.weight
   steps = dataclasses.replace(
     steps, extras={**steps.extras, "truncated": truncated}
   )
-  lost = np.zeros(len(rollout.mask), bool)
+  lost = np.zeros(len(played.stop), bool)
   if config.filter_groups:
     lost |= np.repeat(
       summary.dead_groups(played, config.group_size), config.group_size
     )
   if config.mask_truncated:
     lost |= limit
+  # A trajectory may be several sequences.
+  lost = np.repeat(lost, len(rollout.mask) // len(played.stop))
   mask = rollout.mask & ~jnp.array(lost)[:, None]
   return dataclasses.replace(rollout, mask=mask), steps

@@ -35,7 +35,7 @@ def splice(
     errors[row] += drawn.parse_errors[source]
     if origin and drawn.origin:
       origin[row] = _places(origin[row], at, drawn.origin[source])
-    if drawn.stop[source] == "environment_error":
+    if drawn.stop[source] in played.FAILED:
       log.drop(row)
   return found._replace(
     record=log,

@@ -4,7 +4,7 @@ import collections
 
 import numpy as np
 
-from rlx.rollout.played import Played
+from rlx.rollout.played import ENDED, Played
 
 SPREAD = 1e-6  # Outcomes of a group nearer than this are equal.
 
@@ -14,8 +14,10 @@ def measure(played: Played) -> dict[str, float]:
 
   `reward` is the mean outcome; `reward_std` the mean spread within groups;
   lengths are in tokens that the policy chose. Episodes whose environment failed
-  are in `num_tokens` and `stop/environment_error`, and in nothing else. Of a
-  tree, `reward` is that of its leaves. What there is nothing of is NaN.
+  are in `num_tokens` and `stop/environment_error` or `stop/rollout_timeout`, and
+  in nothing else. Of a tree, `reward` is that of its leaves. What there is
+  nothing of is NaN. `step/num_segments` is how many sequences an episode is;
+  there is none where the template only appends.
   """
   log = played.record
   kept = log.turns > 0
@@ -27,9 +29,7 @@ def measure(played: Played) -> dict[str, float]:
   ]
   # Steps that a filter has left out of the loss were chosen all the same.
   chosen, turns = (log.segment >= 0).sum(1)[kept], log.turns[kept]
-  ended = np.array([stop in ("completed", "stop") for stop in played.stop])[
-    kept
-  ]
+  ended = np.array([stop in ENDED for stop in played.stop])[kept]
   paid = np.arange(log.reward.shape[1])[None] < log.turns[:, None]
   with np.errstate(invalid="ignore"):  # A reward that is not finite.
     spreads = [x.std() for x in groups if x.size]
@@ -52,6 +52,8 @@ def measure(played: Played) -> dict[str, float]:
     "parse_errors": _share(played.parse_errors[kept], turns),
     **played.rewards,
   }
+  if log.breaks is not None:
+    out["step/num_segments"] = _mean((log.breaks >= 0).sum(1)[kept])
   counted = np.ones(len(kept), bool) if played.whole is None else played.whole
   stops = np.array(played.stop)[counted].tolist()
   for reason, count in collections.Counter(stops).items():

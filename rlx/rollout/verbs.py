@@ -34,13 +34,14 @@ class Verbs(NamedTuple):
     start: `(prompt_ids, indices) -> Played`: a row a prompt, with the prompt
       and nothing else: what trees grow from.
     continue_from: `(played, cuts, n, *, max_tokens=None, max_turns=None,
-      seed=0) -> Played`: `n` rows for each cut, in order. A row holds the kept
+      seed=0, keep=True) -> Played`: `n` rows for each cut, in order. A row holds the kept
       tokens, which nobody chose, then what was drawn. Its record's steps are
       the new ones. Rewards are those of the new steps; a completion's reward is
       that of the whole text, kept part included. With `max_tokens` a
       completion, and with `max_turns` an episode, may stay unfinished: its
       `stop` is then "cut", a completion is not scored, and it can be continued.
-      `seed` tells draws from one place apart.
+      `seed` tells draws from one place apart. Without `keep`, what is drawn can
+      be continued too, but is read again for it.
     score: `(played, rows, texts) -> (rewards[N], successes[N])`: what the task
       pays for these completions of the rows' prompts. Single-turn tasks only.
     tokenizer: of the model.

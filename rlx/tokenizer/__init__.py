@@ -9,13 +9,19 @@ Face directory, theirs included.
 """
 
 from rlx.tokenizer.huggingface import HFTokenizer, load
-from rlx.tokenizer.protocol import Messages, Tokenizer, check_fits
+from rlx.tokenizer.protocol import (
+  Messages,
+  Rewriting,
+  Tokenizer,
+  check_fits,
+)
 from rlx.tokenizer.scratch import ByteTokenizer, WordTokenizer
 
 __all__ = [
   "ByteTokenizer",
   "HFTokenizer",
   "Messages",
+  "Rewriting",
   "Tokenizer",
   "WordTokenizer",
   "check_fits",

@@ -53,6 +53,10 @@ def _generation_stop_ids(directory: pathlib.Path) -> list[int]:
   return ids if isinstance(ids, list) else [] if ids is None else [ids]
 
 
+class _Rewrites(ValueError):
+  """The template does not only append."""
+
+
 class HFTokenizer:
   """A transformers tokenizer; `load` makes one."""
 
@@ -84,6 +88,7 @@ class HFTokenizer:
     self.pad_id = self.stop_ids[-1] if pad is None else pad
     bos = hf.bos_token_id
     self.bos_ids = (bos,) if bos is not None and bos in hf.encode("") else ()
+    self._said: list[int] | None = None
 
   def _closing(self, stop_ids: list[int]) -> list[int]:
     """The last special token of an assistant's turn, where there is one."""
@@ -119,6 +124,11 @@ class HFTokenizer:
     Raises:
       ValueError: there is no template, or it refuses the messages.
     """
+    return self._apply(messages, add_generation_prompt, True)
+
+  def _apply(
+    self, messages: protocol.Messages, generate: bool, tokenize: bool
+  ) -> Any:
     # Imported here for start-up; transformers needs it for templates too.
     import jinja2
 
@@ -130,7 +140,8 @@ class HFTokenizer:
     try:
       return self._hf.apply_chat_template(
         [dict(message) for message in messages],
-        add_generation_prompt=add_generation_prompt,
+        add_generation_prompt=generate,
+        tokenize=tokenize,
         return_dict=False,
       )
     except jinja2.TemplateError as error:
@@ -147,21 +158,69 @@ class HFTokenizer:
       ValueError: the chat template rewrites the turns before, as templates do
         that take the reasoning out of past turns.
     """
-    base = self.chat(self._talk, add_generation_prompt=False)
-    end = len(base)
-    if self.stop_ids[0] in base:
-      end -= base[::-1].index(self.stop_ids[0])
+    if self._said is None:  # Asked of every turn, and always the same.
+      for talk in self._talks():
+        self._check_appends(talk)
+      self._said = self._closed()
     user = {"role": "user", "content": observation}
-    whole = self.chat([*self._talk, user])
-    if whole[:end] != base[:end]:
-      raise ValueError(
+    return self.chat([*self._talk, user])[len(self._said) :]
+
+  @property
+  def rewrites(self) -> bool:
+    """Whether the chat template changes earlier turns when a message is added."""
+    try:
+      self.turn("")
+    except _Rewrites:
+      return True
+    return False
+
+  def follow(
+    self, ids: Sequence[int], messages: protocol.Messages
+  ) -> list[int] | None:
+    """What to append to `ids` for them to read as the conversation, if anything.
+
+    They are compared as text, as what was sampled is often not how the tokenizer
+    would have written it. What is appended is encoded on its own.
+    """
+    whole = self.chat(messages)
+    if whole[: len(ids)] == list(ids):
+      return whole[len(ids) :]
+    before, after = (
+      self.decode(x, skip_special_tokens=False) for x in (ids, whole)
+    )
+    if not after.startswith(before):
+      return None
+    return self.encode(after[len(before) :])
+
+  def _talks(self) -> list[list[dict[str, str]]]:
+    """Conversations that templates are known to rewrite."""
+    user, answer = self._talk
+    word = answer["content"]
+    thought = f"<think>\n{word}\n</think>\n\n{word}"
+    return [self._talk, [user, {**answer, "content": thought}]]
+
+  def _closed(self) -> list[int]:
+    """The tokens of a conversation, up to what closes its last turn."""
+    ids = self.chat(self._talk, add_generation_prompt=False)
+    if self.stop_ids[0] not in ids:
+      return ids
+    return ids[: len(ids) - ids[::-1].index(self.stop_ids[0])]
+
+  def _check_appends(self, talk: protocol.Messages) -> None:
+    # As text, since some tokenizers know few words.
+    said = self._apply(talk, False, False)
+    stop = self.decode(self.stop_ids[:1], skip_special_tokens=False)
+    if stop in said:
+      said = said[: said.rindex(stop) + len(stop)]
+    whole = self._apply([*talk, {"role": "user", "content": ""}], True, False)
+    if not whole.startswith(said):
+      raise _Rewrites(
         f"the chat template of {self._name} rewrites earlier turns when a"
         " message is added, so that a conversation cannot be continued token"
-        f" by token: {self.decode(base[:end], skip_special_tokens=False)!r}"
-        f" became {self.decode(whole, skip_special_tokens=False)!r}. Pass a"
-        " template that only appends to rlx.tokenizer.load"
+        f" by token: {said!r} became {whole!r}. Pass a template that only"
+        " appends to rlx.tokenizer.load, or set"
+        " rollout.rewriting_templates=segment"
       )
-    return whole[end:]
 
   def save(self, directory: str | pathlib.Path) -> None:
     """Writes the tokenizer files, the chat template included."""

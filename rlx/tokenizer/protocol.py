@@ -61,12 +61,33 @@ class Tokenizer(Protocol):
     before it emitted a stop token, append `stop_ids[0]` first.
 
     Raises:
-      ValueError: the chat template rewrites the turns before.
+      ValueError: the chat template rewrites the turns before, see `Rewriting`.
     """
     ...
 
   def save(self, directory: str | pathlib.Path) -> None:
     """Writes the tokenizer files of a Hugging Face directory."""
+    ...
+
+
+@runtime_checkable
+class Rewriting(Protocol):
+  """What a tokenizer has, beside, whose chat template may change past turns.
+
+  Many templates take the reasoning out of all turns but the last.
+  """
+
+  @property
+  def rewrites(self) -> bool:
+    """Whether it does so, told from conversations with and without reasoning."""
+    ...
+
+  def follow(self, ids: Sequence[int], messages: Messages) -> list[int] | None:
+    """What to append to `ids` for them to read as the conversation.
+
+    None where what they hold is not how the template begins it: it has to be
+    rendered anew, with `chat`. They are compared as text.
+    """
     ...
 
 

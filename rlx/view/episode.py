@@ -40,6 +40,7 @@ def as_json(
   is `[start, end)` in tokens.
   """
   log = played.record
+  credit = log.along(advantages, row)
   tokens = log.tokens[row, : log.length[row]].tolist()
   steps = [(a, b) for a, b, chosen in spans(log, row) if chosen]
   return {
@@ -53,7 +54,7 @@ def as_json(
     "spans": steps,
     "actions": [tokenizer.decode(tokens[a:b]) for a, b in steps],
     "rewards": log.reward[row, : len(steps)],
-    "advantages": [float(advantages[row, a:b].mean()) for a, b in steps],
+    "advantages": [float(credit[a:b].mean()) for a, b in steps],
     "tokens": tokens,
     "mask": log.mask[row, : log.length[row]].astype(int),
     "log_probs": log.log_probs[row, : log.length[row]],
@@ -62,7 +63,7 @@ def as_json(
 
 def readable(
   log: record.Record,
-  advantages: np.ndarray,
+  advantages: np.ndarray | None,
   tokenizer: tokenizers.Tokenizer,
   row: int,
   width: int = 0,
@@ -70,15 +71,19 @@ def readable(
   """Returns (observation, action, reward, credit) of each step, as text.
 
   Args:
+    advantages: of every token, shaped as `log.rollout()`; None is 0.
     width: words in a line of an observation; 0 leaves it as one line.
   """
   out, shown, step = [], "", 0
+  along = np.zeros(log.tokens.shape[1])
+  if advantages is not None:
+    along = log.along(advantages, row)
   for start, end, chosen in spans(log, row):
     text = tokenizer.decode(log.tokens[row, start:end].tolist())
     if not chosen:
       shown = _wrapped(text, width)
       continue
-    credit = float(advantages[row, start:end].mean())
+    credit = float(along[start:end].mean())
     out.append((shown, text, f"{log.reward[row, step]:+.2f}", f"{credit:+.2f}"))
     step += 1
   return out
@@ -97,7 +102,8 @@ def show(
   """Prints one sequence as a table, a line a step.
 
   Args:
-    advantages: `[B, L]`; without them there is no column for credit.
+    advantages: shaped as the rollout; without them there is no column for
+      credit.
   """
   end = "success" if played.success[row] else "failure"
   console.print(
@@ -109,14 +115,7 @@ def show(
   for name in ("seen", "done", "reward", "credit")[:columns]:
     side = "left" if name in ("seen", "done") else "right"
     table.add_column(name, justify=side)
-  known = np.zeros_like(played.record.log_probs)
-  lines = readable(
-    played.record,
-    known if advantages is None else advantages,
-    tokenizer,
-    row,
-    width,
-  )
+  lines = readable(played.record, advantages, tokenizer, row, width)
   for line in lines:
     table.add_row(*(rich.markup.escape(x) for x in line[:columns]))
   console.print(table)

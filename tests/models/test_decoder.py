@@ -10,7 +10,16 @@ import pytest
 from jax.sharding import NamedSharding
 
 from rlx import sharding
-from rlx.models import attention, block, cache, config, decoder, linear, policy
+from rlx.models import (
+  attention,
+  block,
+  branches,
+  cache,
+  config,
+  decoder,
+  linear,
+  policy,
+)
 
 TINY = config.DecoderConfig(
   vocab_size=32,
@@ -103,7 +112,7 @@ def test_a_token_sees_its_own_segment_up_to_itself():
     [0, 0, 0, 0, 1, 0],
     [0, 0, 0, 0, 1, 1],
   ]
-  np.testing.assert_array_equal(decoder.causal(segments)[0], want)
+  np.testing.assert_array_equal(branches.visible(segments)[0], want)
 
 
 def test_packed_rows_have_the_features_of_separate_rows():
@@ -129,7 +138,7 @@ def test_the_kernels_of_all_platforms_agree(kv_heads, length):
     jax.random.normal(k, (2, length, kv_heads, 4)) for k in keys[1:]
   )
   segments = jnp.arange(length)[None] // jnp.array([[length // 2], [4]])
-  visible = decoder.causal(segments)
+  visible = branches.visible(segments)
 
   @functools.partial(jax.jit, static_argnums=0)
   def run(kernel, query, key, value):

@@ -10,7 +10,7 @@ import numpy as np
 from rlx import experiment, recipes, rollouts
 from rlx import tokenizer as tokenizers
 from rlx.rollout import config as rollout_config
-from rlx.rollout import decode, engine, plan
+from rlx.rollout import decode, engine, forks, plan
 from tests import tiny
 
 # (the row's text with all markers, row, which draw of the batch) -> action
@@ -32,11 +32,12 @@ def gather(
   """
   tokenizer = tokenizers.WordTokenizer(task.words())
   draws: list[int] = []
-  monkeypatch.setattr(
-    engine,
-    "make_engine",
-    lambda model, shape, **_: _engine(shape, tokenizer, say, draws),
-  )
+  for where in (engine, forks):
+    monkeypatch.setattr(
+      where,
+      "make_engine",
+      lambda model, shape, **_: _engine(shape, tokenizer, say, draws),
+    )
   chosen = experiment.TrainConfig(
     name="scripted",
     model=None,
@@ -86,8 +87,8 @@ def _engine(shape, tokenizer, say: Say, draws: list[int]) -> engine.Engine:
       stopped=jnp.ones(shape.rows, bool),
     ), None
 
-  def first(params, key, ids, tokens, length):
-    del params, key, ids
+  def first(params, key, ids, tokens, length, limit=None):
+    del params, key, ids, limit
     draws.append(len(draws))
     contexts[:] = [
       tokens[

@@ -2,6 +2,7 @@
 environments that fail in any of their methods, completions of every length."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -11,7 +12,7 @@ import pytest
 from rlx import batch as batches
 from rlx import experiment, recipes, rollouts
 from rlx.objective import log_probs
-from rlx.rollout import acting, engine, refill, summary
+from rlx.rollout import acting, engine, forks, refill, summary
 from rlx.rollout import config as rollout_config
 from tests import tiny
 from tests.recipes import worlds
@@ -185,16 +186,19 @@ PARAMS = tiny.params(MODEL, seed=1)
 
 @pytest.fixture(autouse=True)
 def _each_shape_compiles_once(monkeypatch):
-  monkeypatch.setattr(engine, "make_engine", _engine)
+  for where in (engine, forks):
+    make = functools.partial(_engine, where.make_engine)
+    monkeypatch.setattr(where, "make_engine", make)
 
 
-MAKE, MADE = engine.make_engine, {}
+MADE = {}
 
 
-def _engine(model, shape, **settings):
-  if shape not in MADE:
-    MADE[shape] = MAKE(model, shape, **settings)
-  return MADE[shape]
+def _engine(make, model, shape, **settings):
+  # With the memory of the first that asked, which has the same parameters.
+  if (make, shape) not in MADE:
+    MADE[make, shape] = make(model, shape, **settings)
+  return MADE[make, shape]
 
 
 @jax.jit

@@ -1,0 +1,1 @@
+"""Environments as pure functions on arrays, played where the policy is."""

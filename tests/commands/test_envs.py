@@ -1,0 +1,151 @@
+"""`rlx envs`: every environment is listed, and an episode of each can be seen."""
+
+import json
+import re
+
+import pytest
+
+from rlx import cli, config, families
+from rlx.commands import envs, playing
+from rlx.envs import extras, protocol
+
+NAMES = [family.name for family in families.ALL]
+
+
+def listed(capsys) -> list[dict]:
+  assert cli.run(["envs", "--json"]) == 0
+  return json.loads(capsys.readouterr().out)
+
+
+def test_every_environment_has_a_name_of_its_own_and_a_line():
+  assert len({*NAMES}) == len(NAMES)
+  for family in families.ALL:
+    assert re.fullmatch(r"[a-z0-9-]+", family.name)
+    assert len(family.line) <= 60
+    assert bool(family.packages) == bool(family.extra)
+
+
+def test_the_list_says_what_each_is_good_for(capsys):
+  found = {x["name"]: x for x in listed(capsys)}
+  assert [*found] == NAMES
+  lake, text = found["frozen-lake"], found["textworld"]
+  assert (lake["turns"], lake["restored"], lake["device"]) == (12, True, True)
+  assert lake["evidence"] == ["process", "matched", "grounded"]
+  assert lake["fields"]["size"] == 4
+  assert text["extra"] == "textworld"
+  assert text["installed"] is extras.installed("textworld")
+  assert not found["stepgame"]["device"]
+  assert found["gsm8k"]["kind"] == "prompts"
+  assert cli.run(["envs"]) == 0
+  told = capsys.readouterr().out
+  for family in families.ALL:
+    assert f"\n{family.name} " in f"\n{told}"
+    assert family.line in told
+  assert all(len(line) <= 80 for line in told.splitlines())
+
+
+# Without files or packages of their own.
+PLAYABLE = [
+  family.name
+  for family in families.ALL
+  if not family.packages and family.name != "gsm8k"
+]
+
+
+@pytest.mark.parametrize("name", PLAYABLE)
+def test_an_episode_is_shown(name, capsys):
+  assert cli.run(["envs", name, "--json", "--index", "1"]) == 0
+  found = json.loads(capsys.readouterr().out)
+  episode = found["episode"]
+  assert 1 <= len(episode["turns"]) <= found["turns"]
+  assert episode["stop"] in ("completed", "truncated", "max_turns")
+  if episode["player"] in ("its expert", "the row's own answer"):
+    assert episode["success"]
+  for turn in episode["turns"]:
+    assert {*turn["evidence"]} <= {*found["evidence"]}
+
+
+@pytest.mark.parametrize("name", PLAYABLE)
+def test_what_can_be_restored_goes_on_as_it_did(name):
+  task = playing.find(name).task
+  live = playing.episode(task, 2, "test")
+  assert isinstance(live, protocol.Episode)
+  assert isinstance(live, protocol.Restorable)
+  shown, _ = live.reset(3)
+  assert live.reset(3)[0] == shown
+  place = live.snapshot()
+  live.restore(place, 7)
+  want = live.step("anything at all")
+  live.restore(place, 7)
+  assert live.step("anything at all") == want
+
+
+def test_an_episode_is_readable_in_a_terminal(capsys):
+  assert cli.run(["envs", "frozen-lake", "--size", "5", "--split", "test"]) == 0
+  told = capsys.readouterr().out
+  for text in (
+    "frozen-lake: reach G, fall into no O",
+    "task=rlx.envs.frozen_lake.FrozenLake(...)",
+    "--size  5",
+    "test 0, played by its expert:",
+    "matched 1",
+    "success (completed) after",
+  ):
+    assert text in told
+
+
+def test_long_episodes_are_cut_short_for_people(capsys):
+  assert cli.run(["envs", "cliff"]) == 0
+  assert "... and 18 more turns, which --json has" in capsys.readouterr().out
+
+
+def test_the_task_of_an_experiment_is_shown_too(capsys, tmp_path):
+  assert playing.find("quickstart").task == config.load("quickstart").task
+  path = tmp_path / "mine.py"
+  path.write_text(
+    "import dataclasses\n"
+    "from rlx.configs import quickstart\n"
+    "from rlx.envs import bandit\n"
+    "def get_config():\n"
+    "  return dataclasses.replace(\n"
+    "    quickstart.get_config(), task=bandit.Bandit(turns=3))\n"
+  )
+  assert cli.run(["envs", str(path), "--json"]) == 0
+  assert json.loads(capsys.readouterr().out)["turns"] == 3
+
+
+def test_what_is_not_installed_is_described_and_says_how(monkeypatch, capsys):
+  monkeypatch.setattr(extras, "installed", lambda package: False)
+  assert cli.run(["envs", "textworld"]) == 2
+  out, err = capsys.readouterr()
+  assert "win a generated adventure" in out
+  assert "--rooms  2" in out
+  assert "pip install 'rlx[textworld]'" in err
+  assert cli.run(["play", "alfworld"]) == 2
+  assert "pip install 'rlx[alfworld]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+  ("arguments", "message"),
+  [
+    (["frozen-lak"], "no environment 'frozen-lak'; nearest: frozen-lake"),
+    (["frozen-lake", "--split", "dev"], "--split=dev: must be train or test"),
+    (["frozen-lake", "--index", "-1"], "--index=-1"),
+    (["frozen-lake", "--index", "one"], "must be a whole number"),
+    (["frozen-lake", "--turns", "0"], "turns=0"),
+    (["--jsn"], "unknown argument '--jsn'"),
+    (["gsm8k", "--data.directory", "nowhere"], "nowhere holds neither"),
+  ],
+)
+def test_what_there_is_not_is_told_in_short(arguments, message, capsys):
+  try:
+    code = cli.run(["envs", *arguments])
+  except SystemExit as exit:
+    code = exit.code
+  assert code == 2
+  assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_fields_are_plain():
+  for family in families.ALL:
+    json.dumps(envs.describe(family))

@@ -1,0 +1,132 @@
+"""`rlx play`: a person steps through an episode, at a terminal or through a pipe."""
+
+import io
+
+import pytest
+
+from rlx import cli
+from rlx.commands import play, playing
+
+
+@pytest.fixture
+def typed(monkeypatch, capsys):
+  """Plays with lines as they come through a pipe; returns code and output."""
+
+  def run(lines, *arguments):
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(lines)))
+    code = cli.run(["play", *arguments])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+  return run
+
+
+def way() -> list[str]:
+  """What the expert does on the first lake."""
+  task = playing.find("frozen-lake").task
+  live = playing.episode(task, 0, "train")
+  _, player = playing.player(task, live, 0, "train", 0)
+  return [turn.done for turn in playing.play(task, live, player, 0).turns]
+
+
+def test_the_end_of_an_episode_is_told(typed):
+  code, out, err = typed(way(), "frozen-lake")
+  assert (code, err) == (0, "")
+  assert out.startswith("frozen-lake, train 0; help says what you can type\n")
+  assert "turn 1/12> " in out
+  assert "[left, down, right, up]" in out
+  assert "reward +1.00, +1.00 so far; process 1; matched 1; grounded 1" in out
+  assert out.endswith(
+    f"success (completed) after {len(way())} turns, reward +1.00\n"
+  )
+
+
+def test_a_turn_is_taken_back(typed):
+  wrong = ["UNDO", "jump", ":undo", "undo", *way()]
+  code, out, _ = typed(wrong, "frozen-lake")
+  assert code == 0
+  assert out.count("this is the beginning") == 2
+  assert "reward -0.10, -0.10 so far" in out
+  assert "could not be read" in out
+  # What was taken back is not in the outcome.
+  assert f"after {len(way())} turns, reward +1.00" in out
+
+
+@pytest.mark.parametrize(
+  "lines", [[], ["down", "quit", "down"], ["down", ":quit"]]
+)
+def test_an_episode_may_be_left(typed, lines):
+  code, out, _ = typed(lines, "frozen-lake")
+  num = len(lines[:1])
+  assert code == 0
+  turns = "1 turn" if num else "0 turns"
+  assert out.endswith(f"no outcome (left) after {turns}, reward +0.00\n")
+
+
+def test_hints_and_help_cost_no_turn(typed):
+  _, out, _ = typed(["hint", "help", "", "quit"], "frozen-lake")
+  assert f"[{way()[0]}]" in out
+  assert "usage: rlx play" in out
+  assert "turn 2/" not in out
+  _, out, _ = typed(["hint"], "cartpole")
+  assert "[nobody knows]" in out
+
+
+def test_a_word_that_is_an_action_goes_to_the_environment(monkeypatch, capsys):
+  said = []
+
+  class Shop:
+    max_turns = 9
+
+    def reset(self, seed):
+      return "a shop", {}
+
+    def step(self, action):
+      said.append(action)
+      return "thanks", 0.0, False, False, {}
+
+    def actions(self):
+      return ("Help", "buy")
+
+  table = play.Table(Shop(), Shop(), 0)
+  assert table.type("help")
+  assert table.type("buy\nbread")
+  assert said == ["help", "buy\nbread"]
+  assert table.type(":help")
+  assert table.type("undo")
+  assert not table.type(":quit")
+  assert said == ["help", "buy\nbread"]
+  out = capsys.readouterr().out
+  assert "usage: rlx play" in out
+  assert "cannot go back" in out
+
+
+def test_prompts_are_answered_once_and_lines_may_go_on(typed):
+  code, out, _ = typed(["7 \\", "7"], "arithmetic", "--data.digits", "1")
+  assert code == 0
+  assert "turn 1/1> 7 \n7\n" in out
+  assert "failure (completed) after 1 turn, reward +0.00" in out
+
+
+def test_the_same_seed_plays_the_same(typed):
+  actions = ["a0", "a1"] * 4
+  first = typed(actions, "bandit", "--seed", "3", "--drawn")
+  assert typed(actions, "bandit", "--seed", "3", "--drawn") == first
+  assert any(
+    typed(actions, "bandit", "--seed", str(seed), "--drawn") != first
+    for seed in range(4, 9)
+  )
+
+
+def test_fields_are_listed_and_the_task_is_the_one_described(typed):
+  with pytest.raises(SystemExit) as exit:
+    typed([], "stepgame", "--fields")
+  assert exit.value.code == 0
+  _, out, _ = typed(["quit"], "stepgame", "--hops", "1", "--noise", "0")
+  assert "turn 1/4>" in out
+
+
+def test_without_a_name_it_explains_itself(typed):
+  code, out, _ = typed([])
+  assert code == 0
+  assert out.startswith("usage: rlx play NAME")

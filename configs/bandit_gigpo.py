@@ -1,6 +1,8 @@
 """GiGPO on a contextual bandit of eight pulls, on the device, from scratch.
 
-    rlx train bandit-gigpo
+rlx train bandit-gigpo
+
+Not run to its end yet.
 """
 
 import dataclasses

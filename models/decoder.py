@@ -105,7 +105,7 @@ class Decoder(nn.Module):
     table = self.embed if self.config.tied_embeddings else self.head
     table = table.astype(hidden.dtype)
     width = (hidden.ndim - 1,)
-    return linear.rows_on(hidden, table, width, (1,), dtype=jnp.float32)
+    return linear.dot(hidden, table, width, (1,), dtype=jnp.float32)
 
   def _embed(self, tokens):
     # Gathered before it is rounded: the gradient is summed in float32.

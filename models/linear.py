@@ -8,14 +8,10 @@ Weights come as float32 masters and are rounded here to the dtype of x; their
 gradients are float32, accumulated without rounding.
 """
 
-import math
-
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
-
-_FEW = 128  # Rows, below which a product takes as long as laying out a weight.
 
 
 def dot(left, right, left_axes, right_axes, batch_axes=(), dtype=None):
@@ -33,18 +29,6 @@ def dot(left, right, left_axes, right_axes, batch_axes=(), dtype=None):
     precision=lax.Precision.HIGHEST if wide else None,
     preferred_element_type=dtype,
   )
-
-
-def rows_on(x, weight, x_axes, weight_axes, dtype=None):
-  """`dot` of rows with a weight whose output comes first: [*B *F], [N *F].
-
-  Of few rows, as in decoding, the weight is the left operand: a CPU's library
-  lays out the right one anew in each product, which takes as long as that.
-  """
-  if math.prod(x.shape[: x_axes[0]]) > _FEW:
-    return dot(x, weight, x_axes, weight_axes, dtype=dtype)
-  out = dot(weight, x, weight_axes, x_axes, dtype=dtype)
-  return jnp.moveaxis(out, 0, -1)
 
 
 @jax.custom_vjp
@@ -76,7 +60,7 @@ def write(
   x: Float[Array, "B L *F"], weight: Float[Array, "D *F"]
 ) -> Float[Array, "B L D"]:
   """Σ_f x[…, f] · weight[d, f], over all axes f."""
-  return rows_on(x, weight.astype(x.dtype), *_wide(x, weight))
+  return dot(x, weight.astype(x.dtype), *_wide(x, weight))
 
 
 def _write_forward(x, weight):

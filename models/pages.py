@@ -28,15 +28,18 @@ def init(config: config_lib.DecoderConfig, pages: int, size: int) -> Pool:
 
 
 def load(
-  pool: Pool, table: Int[Array, "T P"], mesh: Mesh | None = None
+  pool: Pool,
+  table: Int[Array, "T P"],
+  in_place: bool = False,
+  mesh: Mesh | None = None,
 ) -> Trunk:
   """A trunk of every layer whose row `t` is the pages `table[t]`, in order.
 
   Args:
-    mesh: of the devices that read it. On a TPU, attention reads pages where
-      they lie, and this is no copy.
+    in_place: see `rlx.policy.Policy.load`.
+    mesh: of the devices that read it.
   """
-  place = places.of(mesh)
+  place = places.of(mesh) if in_place else None
   if place is not None and paged.fits(pool[0][0]):
     return tuple(paged.Paged(k, v, table, place) for k, v in pool)
   return tuple((_copy(*layer, table),) for layer in pool)

@@ -5,10 +5,10 @@ for: shapes depend on it (a trunk is a copy of pages, or a table of them), and a
 program may be compiled for devices that are not here.
 
 On a TPU, whole rows go through the library's splash attention (`flash`), and a
-trunk's pages are read where they lie by a kernel of ours (`paged`). On a CPU and
-a GPU both are XLA's operations: pages are copied once, when they are loaded. The
-library's paged attention for GPU has the two faults of the one for TPU, see
-`paged`.
+trunk that is loaded in place is read where its pages lie, by a kernel of ours
+(`paged`). On a CPU and a GPU both are XLA's operations: pages are copied once,
+when they are loaded. The library's paged attention for GPU has the two faults of
+the one for TPU, see `paged`.
 """
 
 import dataclasses

@@ -44,6 +44,16 @@ def make_policy(
       *({"params": params}, cache, *args), method="extend", **kwargs
     )
 
+  def prepare(params):
+    # A slice of a stack is a copy on a CPU, and else made in every step.
+    if "layers" not in params or _platform(mesh) != "cpu":
+      return params
+    rest = {name: x for name, x in params.items() if name != "layers"}
+    layers = range(config.num_layers)
+    return rest | {
+      f"layers_{i}": decoder.layer_params(params, i) for i in layers
+    }
+
   return policy.Policy(
     init=functools.partial(_init, module),
     apply=apply,
@@ -55,6 +65,7 @@ def make_policy(
     store=pages.store,
     axes=_axes(module),
     vocab_size=config.vocab_size,
+    prepare=prepare,
   )
 
 
@@ -109,6 +120,12 @@ def _before(
   previous = jnp.pad(segments[:, :-1], shift, constant_values=-1)
   same = segments == previous
   return jnp.where(same, jnp.pad(scores[:, :-1], shift), 0.0)
+
+
+def _platform(mesh: Mesh | None) -> str:
+  return (
+    jax.default_backend() if mesh is None else mesh.devices.flat[0].platform
+  )
 
 
 def _init(module: decoder.Decoder, key: Array) -> Any:

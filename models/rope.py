@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from rlx.models import config as config_lib
+from rlx.models import linear
 
 
 def frequencies(
@@ -80,10 +81,19 @@ def tables(
   """Cosine and sine of each position's angles, in float32."""
   per_position, factor = frequencies(config)
   angles = positions[..., None].astype(jnp.float32) * per_position[None, None]
-  # Else XLA computes them again in each rotation, for each head.
-  return jax.lax.optimization_barrier(
-    (jnp.cos(angles) * factor, jnp.sin(angles) * factor)
-  )
+  both = jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], -1) * factor
+  both = jax.lax.platform_dependent(both, cpu=_once, default=lambda x: x)
+  cos, sin = jnp.split(both, 2, axis=-1)
+  return cos, sin
+
+
+def _once(x: Float[Array, "B L H"]) -> Float[Array, "B L H"]:
+  """x, bit for bit, by a product with the identity.
+
+  On a CPU, XLA computes cosines again in each rotation, for each head, and drops
+  a barrier before it fuses; what a product gives, it keeps.
+  """
+  return linear.dot(x, jnp.eye(x.shape[-1]), (2,), (0,))
 
 
 def rotate(

@@ -70,11 +70,14 @@ def assemble(config: experiment.TrainConfig) -> Parts:
   )
   tokenizers.check_fits(tokenizer, decoder.vocab_size)
   constrain = sharding.constrainer(mesh)
-  model = model_policy.make_policy(decoder, constrain)
+  model = model_policy.make_policy(decoder, constrain, mesh)
   value = None
   if config.value != "none":
     value = model_policy.make_value(
-      decoder, own_network=config.value == "own", constrain=constrain
+      decoder,
+      own_network=config.value == "own",
+      constrain=constrain,
+      mesh=mesh,
     )
   shape = rollouts.shape_of(config)
   size = rollouts.size_of(config, recipe, tokenizer)

@@ -22,8 +22,8 @@ from rlx.envs import (
   textworld,
 )
 from rlx.rewards import math_answer
+from rlx.tools import multi_hop, python, word_problems
 from rlx.tools import task as tool_task
-from rlx.tools import word_problems
 
 
 class Family(NamedTuple):
@@ -103,6 +103,21 @@ ALL: tuple[Family, ...] = (
       turns=4,
     ),
     "word problems, with a calculator as a tool",
+  ),
+  Family(
+    "python-tool",
+    tool_task.ToolTask(
+      data=spec(splits.arithmetic, digits=6),
+      tools=(spec(python.python),),
+      rewards=(arithmetic.correct_result,),
+      turns=4,
+    ),
+    "sums and differences, with Python in a sandbox",
+  ),
+  Family(
+    "multi-hop",
+    multi_hop.MultiHop(),
+    "questions over several documents, search",
   ),
   # One answer.
   Family(

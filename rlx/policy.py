@@ -44,14 +44,21 @@ class Policy(NamedTuple):
       `cut[b] + s`. `positions - cut + 1` is then what `window` bounds.
     init_pages: `(pages, size) -> pool`, zeros: slots that finished sequences are
       kept in, of which each page has `size`.
-    load: `(pool, table[T P]) -> trunk`: row `t` is pages `table[t]` one behind
-      the other. What a number out of range gives is finite and nothing else.
+    load: `(pool, table[T P], in_place=False) -> trunk`: row `t` is pages
+      `table[t]` one behind the other. What a number out of range gives is finite
+      and nothing else. The trunk is a cache like any other, a copy; with
+      `in_place` (static) it may be the pool itself, seen through the table,
+      where the devices can read that. It is then only for `extend` and `store`
+      in the same program, and every device needs the pool whole, or its own
+      within `jax.shard_map`.
     store: `(pool, pages[M], start[M], rows[M], cache, trunk=None, cut=None) ->
       pool`: page `pages[m]` gets what row `rows[m]` of the cache, or the trunk
       where that is meant, has at the positions from `start[m]` on. A page number
       out of range is dropped.
     axes: tree like params; each leaf a tuple of logical axis names.
     vocab_size: number of logits.
+    prepare: `(params) -> params`, for many calls of `extend` and `logits`: what
+      would be laid out anew in each is laid out once. The same where nothing is.
   """
 
   init: Callable[..., Params]
@@ -64,6 +71,7 @@ class Policy(NamedTuple):
   store: Callable[..., Pool]
   axes: Any
   vocab_size: int
+  prepare: Callable[..., Params] = lambda params: params
 
 
 class Value(NamedTuple):

@@ -100,7 +100,8 @@ def run(
     long_rows=config.long_rows,
   )
   batches_from(0)  # Rows are checked before anything compiles.
-  model = model_policy.make_policy(decoder, sharding.constrainer(mesh))
+  constrain = sharding.constrainer(mesh)
+  model = model_policy.make_policy(decoder, constrain, mesh)
   optimizer = optimizers.make_optimizer(config.optimizer)
   trainer = sft.make_sft(
     model, optimizer, mesh=mesh, microbatch_tokens=config.microbatch_tokens

@@ -22,7 +22,8 @@ class LearnerConfig:
   share_prefixes: bool = True
   """Compute once, forwards and backwards, what rows of a batch begin with alike:
   prompts of groups, paths of trees; and put short rows together. What is learnt
-  is the same. Recipes with a value function take rows as they are."""
+  is the same. Recipes with a value function, and policies that take no packs,
+  are given rows as they are."""
   logit_tokens: int = 4096
   """Tokens whose logits exist at once."""
   max_skipped: int = 5

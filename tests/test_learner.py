@@ -141,6 +141,21 @@ def test_the_second_pass_is_against_the_policy_that_sampled():
   np.testing.assert_allclose(batch.old_log_probs[LOG.mask], want, rtol=1e-5)
 
 
+def test_a_policy_that_takes_no_packs_is_given_rows():
+  model = tiny.policy()
+  plain = lambda params, tokens, positions, segments: model.apply(
+    params, tokens, positions, segments
+  )
+  made = tiny.make_learner(
+    model._replace(apply=plain), recipes.gigpo(), LOG, microbatch_tokens=0
+  )
+  assert made.tokens(LOG.rollout()) == ROWS * LENGTH
+  # What is packed is less, as half of the rows are short.
+  assert gigpo(microbatch_tokens=300).tokens(LOG.rollout()) < ROWS * LENGTH
+  # A value is of every token: rows stay as they are.
+  assert often().tokens(LOG.rollout()) % (LENGTH // 2) == 0
+
+
 # What is inert.
 
 

@@ -102,6 +102,8 @@ def test_the_trainer_recomputes_what_the_sampler_said(devices):
   _, found, batch = updated(devices)
   gap = np.abs(batch.old_log_probs - log.raw_log_probs)[log.mask]
   assert gap.max() <= 1e-5
+  assert found["mismatch/log_prob_max"] == pytest.approx(gap.max(), rel=1e-5)
+  assert 0 <= found["mismatch_kl/mean"] <= found["mismatch_kl/max"] <= 1e-6
   assert found["ratio/max"] == found["ratio/mean"] == 1.0
 
 

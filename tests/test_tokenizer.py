@@ -188,6 +188,46 @@ def test_a_template_that_rewrites_history_is_refused_for_turns(tmp_path):
   assert fixed.turn("z")[0] == byte_ids("\n")[0]
 
 
+STRIPS = (
+  "{% for m in messages %}{% set c = m['content'] %}"
+  "{% if m['role'] == 'assistant' and not loop.last %}"
+  "{% set c = c.split('</think>')[-1] %}{% endif %}"
+  "{{ '<|im_start|>' + m['role'] + '\\n' + c + '<|im_end|>' + '\\n' }}"
+  "{% endfor %}"
+  "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+
+
+def test_a_template_that_only_takes_reasoning_out_rewrites_too(tmp_path):
+  t = hugging_face(tmp_path, STRIPS)
+  assert isinstance(t, tokenizer.Rewriting)
+  assert t.rewrites
+  with pytest.raises(ValueError, match="rollout.rewriting_templates=segment"):
+    t.turn("z")
+  assert not tokenizer.load(tmp_path, chat_template=CHATML).rewrites
+  assert not isinstance(tokenizer.ByteTokenizer(), tokenizer.Rewriting)
+
+
+def test_what_follows_is_appended_unless_the_template_rewrites(tmp_path):
+  t = hugging_face(tmp_path, STRIPS)
+  before, close = t.chat(TALK[1:2]), [t.stop_ids[0]]
+  for spoke, appends in (("right", True), ("a</think>right", False)):
+    talk = [TALK[1], {"role": "assistant", "content": spoke}, TALK[3]]
+    ids = [*before, *t.encode(spoke), *close]
+    said = t.follow(ids, talk)
+    assert (said is not None) == appends
+    if said is not None:
+      assert ids + said == t.chat(talk)
+  # Another way to write what was said changes nothing.
+  talk = [
+    TALK[1],
+    {"role": "assistant", "content": "\N{REPLACEMENT CHARACTER}"},
+  ]
+  ids = [*before, 3 + 0xFF, *close]
+  said = t.follow(ids, [*talk, TALK[3]])
+  assert said == t.chat([*talk, TALK[3]])[len(ids) + 2 :]
+
+
 def test_a_template_that_refuses_messages_says_which_roles(tmp_path):
   t = hugging_face(tmp_path, REFUSES)
   with pytest.raises(ValueError, match=r"\['system'\]: no system role"):

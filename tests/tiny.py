@@ -93,7 +93,7 @@ def policy() -> policies.Policy:
     init_cache=lambda rows, length: jnp.zeros((rows, length, VOCAB)),
     extend=extend,
     init_pages=lambda pages, size: jnp.zeros((pages, size, VOCAB)),
-    load=lambda pool, table: (
+    load=lambda pool, table, in_place=False: (
       pool.at[table].get(mode="clip").reshape(table.shape[0], -1, VOCAB)
     ),
     store=store,

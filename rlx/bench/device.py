@@ -5,6 +5,7 @@ hits both. Each is compiled before. What is drawn is compared, and must be equal
 """
 
 import dataclasses
+import functools
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -21,7 +22,14 @@ from rlx.envs import frozen_lake
 from rlx.envs.device import language
 from rlx.models import config as model_config
 from rlx.models import policy as model_policy
-from rlx.rollout import device_program, engine, episodes, on_device, sampling
+from rlx.rollout import (
+  device_program,
+  engine,
+  episodes,
+  on_device,
+  pool,
+  sampling,
+)
 
 TASK = frozen_lake.FrozenLake()
 # The smallest policy that reads the map and what was said.
@@ -47,16 +55,19 @@ LARGER = dataclasses.replace(
   mlp_dim=256,
 )
 MODELS = {"small": SMALL, "quickstart": LARGER}
+GROUPS = (4, 8, 16)
+# How `rlx train` calls environments on the host, unless told otherwise.
+CALLS = functools.partial(pool.Threads, 32, 60.0)
 
 
 def run(
   models: Sequence[str] = tuple(MODELS),
-  groups: Sequence[int] = (4, 8, 16),
+  groups: Sequence[int] = GROUPS,
   *,
   task: frozen_lake.FrozenLake = TASK,
   num_prompts: int = 8,
-  repeats: int = 5,
-  report: Callable[[], Any] = lambda: None,
+  repeats: int = 7,
+  report: Callable[[int], Any] = lambda done: None,
 ) -> dict[str, Any]:
   """Returns seconds and CPU-seconds of a batch both ways, as JSON values.
 
@@ -67,10 +78,10 @@ def run(
   for name in models:
     for group in groups:
       cases.append(_case(name, task, num_prompts, group, repeats))
-      report()
+      report(len(cases))
   rows = num_prompts * max(groups)
   alone = _alone(task, rows, repeats)
-  report()
+  report(len(cases) + 1)
   return {
     "bench": "device",
     "task": dataclasses.asdict(task),
@@ -91,15 +102,12 @@ def _case(
 ) -> dict[str, Any]:
   tokenizer = tokenizers.WordTokenizer(task.words())
   model = model_policy.make_policy(MODELS[name])
-  params = model.init(jax.random.key(0))
+  params = jax.jit(model.init)(jax.random.key(0))
   cells = task.size**2
-  shape = engine.Shape(
-    num_prompts, group, cells + 2, cells + 3, 1, task.turns
-  )
+  shape = engine.Shape(num_prompts, group, cells + 2, cells + 3, 1, task.turns)
   mesh = sharding.make_mesh(sharding.MeshConfig(), jax.devices()[:1])
   settings: Any = {
     "sampler": sampling.Sampling(),
-    # No turn is longer than a word.
     "stop_ids": tokenizer.stop_ids,
     "mesh": mesh,
   }
@@ -116,7 +124,7 @@ def _case(
   def host(number):
     make = lambda index: task.episode(index, "train")
     return episodes.play(
-      hosted, params, key, tokenizer, make, **batch(number)
+      *(hosted, params, key, tokenizer, make), **batch(number), calls=CALLS
     )
 
   def there(number):
@@ -124,6 +132,8 @@ def _case(
       program, params, key, tokenizer, "train", **batch(number)
     )
 
+  for index in range((repeats + 1) * num_prompts):
+    game.begin(index, "train", 0)  # Draws the map, which is kept.
   spent, found = _alternate({"host": host, "device": there}, repeats)
   logs = [one.record for one in found.values()]
   return {
@@ -203,6 +213,8 @@ def _alone(
     del shown  # What a policy would read.
     return reward
 
+  for index in range((repeats + 1) * rows):
+    game.begin(index, "train", 0)  # Draws the map, which is kept.
   spent, found = _alternate({"host": host, "device": there}, repeats)
   same = bool(np.allclose(found["host"], found["device"]))
   return {"rows": rows, "same_rewards": same, **spent}

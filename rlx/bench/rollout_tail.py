@@ -33,7 +33,9 @@ class Workload:
 def budgets(workload: Workload, seed: int = 0) -> np.ndarray:
   """Returns how many tokens each sequence has."""
   rng = np.random.default_rng(seed)
-  drawn = rng.normal(np.log(workload.median), workload.sigma, workload.sequences)
+  drawn = rng.normal(
+    np.log(workload.median), workload.sigma, workload.sequences
+  )
   return np.clip(np.round(np.exp(drawn)), 1, workload.most).astype(np.int32)
 
 
@@ -47,7 +49,7 @@ def run(workload: Workload = Workload(), repeats: int = 3) -> dict[str, Any]:
   """
   model = model_policy.make_policy(workload.model)
   params = jax.jit(model.init)(jax.random.key(0))
-  size, most = workload.sequences, workload.most
+  size = workload.sequences
   rng = np.random.default_rng(1)
   tokens = rng.integers(3, 259, (size, workload.prompt_tokens), np.int32)
   given = _Given(
@@ -73,13 +75,14 @@ def run(workload: Workload = Workload(), repeats: int = 3) -> dict[str, Any]:
     "steps_of_batches": int(sum(part.max() for part in at_once)),
     "steps_of_full_slots": new / workload.slots,
     "same_tokens": same(found["batches"]) and same(found["batches_windowed"]),
-    "log_probs_apart": max(gap(found["batches"]), gap(found["batches_windowed"])),
+    "log_probs_apart": max(
+      gap(found["batches"]), gap(found["batches_windowed"])
+    ),
     **rollout_clock.rates(spent, new),
     "ratio": rollout_clock.ratio(spent, "batches", "continuous"),
     "ratio_windowed": rollout_clock.ratio(
       spent, "batches_windowed", "continuous"
     ),
-    "most": most,
   }
 
 

@@ -19,6 +19,7 @@ from rlx.rollout import (
   completions,
   engine,
   forks,
+  layout,
   pages,
   played,
   sampling,
@@ -66,9 +67,7 @@ class Bench:
 
   def continuing(self, shape: engine.Shape, memory=None):
     """Returns `continue_from`, which reads prefixes again without a memory."""
-    make = functools.partial(
-      engine.make_engine, self._model, **self._settings
-    )
+    make = functools.partial(engine.make_engine, self._model, **self._settings)
     if memory is not None:
       make = functools.partial(
         *(forks.make_engine, self._model),
@@ -183,23 +182,25 @@ def _values(bench: Bench):
   memory.filled = 0
 
   def count() -> dict[str, Any]:
-    # The last token of the prefix is nobody's to read yet.
     rows = len(cuts) * num
     distinct = w.prefix_tokens + rows * tokens
     pages_ = pages.num_held(memory.index.pages) - 1
     need = pages_ * memory.size + rows * tokens
-    widths = [x for x in memory.widths if x * memory.size >= w.prefix_tokens - 1]
+    widths = [
+      x for x in memory.widths if x * memory.size >= w.prefix_tokens - 1
+    ]
     return {
       "distinct": distinct,
       "pages": pages_ * memory.size,
       "own": rows * tokens,
-      "looked_at": -(-len(cuts) // forks.SHARE) * widths[0] * memory.size,
+      "looked_at": -(-len(cuts) // layout.SHARE) * widths[0] * memory.size,
       "ratio": need / distinct,
       "read_again": memory.filled,
     }
 
   return {
-    "kept": lambda: kept(one, cuts, num, max_tokens=tokens),
+    # As `values.values` asks for it.
+    "kept": lambda: kept(one, cuts, num, max_tokens=tokens, keep=False),
     "again": lambda: again(one, each, 1, max_tokens=tokens),
     "once": lambda: again(one, cuts, num, max_tokens=tokens),
   }, count

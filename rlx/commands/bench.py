@@ -7,6 +7,9 @@ from rlx.commands import arguments
 
 USAGE = """usage: rlx bench grpo|agent [--json] [--steps N]
        rlx bench train [--json] [--steps N]
+       rlx bench device [--json] [--repeats N]
+       rlx bench rollout [--json] [--part NAME] [--repeats N]
+       rlx bench tree [--json] [--repeats N]
        rlx bench credit [--json] [--recipe NAME]
 
 Runs a fixed workload with rlx's own loop, learner and rollout, on a model of 4
@@ -21,10 +24,19 @@ beside plain NumPy and dictionaries on the same tables.
   train        an update on 8 completions of one prompt, 512 + 64 tokens, with the
                prompt computed once and once a completion, in turns, in this
                process: seconds, ratio, tokens, largest gap of the gradients
+  device       FrozenLake, 8 starts × 4, 8 and 16 episodes of 12 turns of a word,
+               with two small models: episodes played by the host and inside the
+               compiled program, in turns, in this process, the same tokens; and
+               the game alone. `ratio` is how many times as long the host takes
+  rollout      sampling alone: one turn, very different lengths, and beside the
+               memory's speed; see `rlx bench rollout --help`
+  tree         going on from the middle of 512 tokens, with what was read kept and
+               read again; see `rlx bench tree --help`
   credit       advantages of 128, 512 and 4,096 trajectories × 32 steps;
                `plain` is NumPy and dictionaries on the largest of these
                tables, `ratio` how many times as long that takes
   --recipe R   of this recipe only, for `credit`
+  --repeats N  batches each way, for `device`; 7 unless given
   --steps N    steps in all, the first 3 not counted; 12 unless given. For `train`
                updates of each kind, 7 unless given
   --json       one JSON object: seconds, CPU-seconds and tokens/s of a step,
@@ -38,11 +50,19 @@ examples:
   rlx bench grpo --json > grpo.json
   rlx bench credit --recipe gigpo"""
 
-NAMES = ("grpo", "agent", "train", "credit")
+NAMES = ("grpo", "agent", "train", "rollout", "device", "tree", "credit")
 
 
 def main(args: list[str]) -> int:
   """Returns 0 when it was measured."""
+  if args[:1] == ["rollout"]:
+    from rlx.commands import bench_rollout
+
+    return bench_rollout.main(args[1:])
+  if args[:1] == ["tree"]:
+    from rlx.commands import bench_tree
+
+    return bench_tree.main(args[1:])
   if not args or {"-h", "--help"} & {*args}:
     print(USAGE)
     return 0
@@ -54,6 +74,8 @@ def main(args: list[str]) -> int:
     return _credit(as_json, rest)
   if name == "train":
     return _train(as_json, rest)
+  if name == "device":
+    return _device(as_json, rest)
   child, rest = arguments.take_flag(rest, "--child")
   given, rest = arguments.take(rest, "--steps")
   arguments.refuse(rest, USAGE)
@@ -102,6 +124,40 @@ def _train(as_json: bool, rest: list[str]) -> int:
       ["ratio", f"{found['ratio_min']:.2f}×", ""],
       ["gradients apart by", f"{found['gradient_gap']:.1e}", ""],
     ],
+  )
+  return 0
+
+
+def _device(as_json: bool, rest: list[str]) -> int:
+  given, rest = arguments.take(rest, "--repeats")
+  arguments.refuse(rest, USAGE)
+  repeats = arguments.integer(given, "--repeats", 7)
+  if repeats < 1:
+    raise ValueError(f"--repeats={repeats}: must be 1 or more")
+  from rlx.bench import device
+  from rlx.view import console
+
+  total = len(device.MODELS) * len(device.GROUPS) + 1
+  with console.Console(quiet=as_json).phase("batches", total) as phase:
+    found = device.run(repeats=repeats, report=phase.step)
+  if as_json:
+    print(json.dumps(found))
+    return 0
+  least = lambda x: f"{1e3 * min(x):,.1f}"
+  rows = [
+    [
+      f"{x['model']}, {x['rows']} rows",
+      *(least(x[key]) for key in ("host_s", "device_s")),
+      f"{x['ratio']:.1f}×",
+      f"{x['cpu_ratio']:.1f}×",
+    ]
+    for x in [*found["batches"], {"model": "alone", **found["environment"]}]
+  ]
+  console.Console().table(
+    f"rlx bench device, fastest of {repeats} batches in ms, "
+    f"{found['cores']} cores",
+    ["policy", "host", "device", "ratio of medians", "of CPU time"],
+    rows,
   )
   return 0
 

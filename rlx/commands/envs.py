@@ -97,8 +97,7 @@ def describe(family: Any) -> dict[str, Any]:
     "kind": "prompts" if single else "environment",
     "turns": playing.max_turns(task),
     "evidence": _evidence(task, single),
-    "restored": single
-    or isinstance(task.episode(0, "train"), protocol.Restorable),
+    "restored": single or _restored(task),
     "device": isinstance(task, device.OnDevice),
     "demonstrations": single or isinstance(task, protocol.Demonstrated),
     "extra": family.extra,
@@ -106,6 +105,18 @@ def describe(family: Any) -> dict[str, Any]:
     "task": f"{type(task).__module__}.{type(task).__qualname__}",
     "fields": _fields(task),
   }
+
+
+def _restored(task: Any) -> bool | None:
+  """Whether episodes can be restored; None where none can be made here."""
+  from rlx.commands import playing
+  from rlx.envs import protocol
+
+  try:
+    live = playing.episode(task, 0, "train")
+  except ValueError:
+    return None
+  return isinstance(live, protocol.Restorable)
 
 
 def _evidence(task: Any, single: bool) -> list[str]:
@@ -146,7 +157,7 @@ def _list(as_json: bool) -> int:
   width = max(len(x["name"]) for x in found)
   for x in found:
     marks = [f"{x['turns']} turns" if x["turns"] > 1 else "one answer"]
-    marks += ["restored"] * (x["restored"] and x["turns"] > 1)
+    marks += ["restored"] * bool(x["restored"] and x["turns"] > 1)
     marks += ["device"] * x["device"]
     if x["extra"]:
       there = "installed" if x["installed"] else "not installed"
@@ -166,7 +177,7 @@ def _list(as_json: bool) -> int:
 
 def _text(about: dict[str, Any], task: Any) -> str:
   """Returns what is to be known of a family, as a person reads it."""
-  marks = {True: "yes", False: "no"}
+  marks = {True: "yes", False: "no", None: "not known here"}
   lines = [
     f"{about['name']}: {about['line']}",
     f"  turns {about['turns']}; can be restored: {marks[about['restored']]}; on "

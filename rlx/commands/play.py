@@ -60,7 +60,7 @@ def main(args: list[str]) -> int:
   number = arguments.integer(index, "--index", 0)
   chance = arguments.integer(seed, "--seed", 0)
   live = playing.episode(task, number, split or "train")
-  print(f"{name}, {split or 'train'} {number}; help says what you can type\n")
+  print(f"{name}, {split or 'train'} {number}; :help says what you can type\n")
   table = Table(task, live, chance)
   for line in _lines(table):
     if not table.type(line):

@@ -60,7 +60,7 @@ class PromptEpisode:
     return text_of(self.row["prompt"]), {}
 
   def step(self, action: str) -> tuple[str, float, bool, bool, protocol.Info]:
-    ids = [[*action.encode()]]
+    ids = [[*action.encode(errors="replace")]]
     found = self._score([self.row], [action], ids, np.zeros(1, bool))
     evidence = {k: float(v[0]) for k, v in found.evidence.items()}
     info = {"success": bool(found.success[0]), "evidence": evidence}
@@ -118,14 +118,18 @@ def episode(task: Any, index: int, split: str) -> Any:
   """Returns episode `index` of a split, of an environment or of prompts.
 
   Raises:
-    ValueError: the split, or a split's row, is not there.
+    ValueError: the split, or a split's row, is not there; or this machine
+      cannot make one, as where code cannot be shut in.
   """
   if split not in ("train", "test"):
     raise ValueError(f"--split={split}: must be train or test")
   if index < 0:
     raise ValueError(f"--index={index}: must be 0 or more")
   if not isinstance(task, prompts.PromptTask):
-    return task.episode(index, split)
+    try:
+      return task.episode(index, split)
+    except RuntimeError as error:
+      raise ValueError(str(error)) from error
   source = task.data.build()[split]
   return PromptEpisode(task, source[index % len(source)])
 
@@ -161,8 +165,7 @@ def player(
     columns = (live.row.get(x) for x in ("completion", "answer"))
     answer = next((str(x) for x in columns if x is not None), None)
     return "the row's own answer", lambda turn, seen: answer
-  if split == "train" and isinstance(task, protocol.Demonstrated):
-    pairs = task.demonstration(index, seed)
+  if pairs := _demonstration(task, index, split, seed):
     said = lambda turn, _: pairs[turn][1] if turn < len(pairs) else None
     return "a demonstration", said
   rng = random.Random(seed)
@@ -173,6 +176,18 @@ def player(
     return rng.choice(known) if known else None
 
   return "chance", anything
+
+
+def _demonstration(
+  task: Any, index: int, split: str, seed: int
+) -> list[tuple[str, str]]:
+  """Returns a demonstration, or nothing where there is none."""
+  if split != "train" or not isinstance(task, protocol.Demonstrated):
+    return []
+  try:
+    return task.demonstration(index, seed)
+  except ValueError:  # Its data has none.
+    return []
 
 
 def play(task: Any, live: Any, who: Player, seed: int) -> Played:

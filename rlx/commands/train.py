@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 import pathlib
+import textwrap
 from typing import Any
 
 from rlx import cache, config, experiment
@@ -53,7 +54,10 @@ ALIASES = {
 def main(args: list[str]) -> int:
   """Returns 0, or 75 (try again) when a signal asked the run to stop."""
   if not args or args[0] in ("-h", "--help"):
-    print(USAGE.format(names=", ".join(config.names())))
+    names = ", ".join(config.names())
+    # Names are not broken at their dashes.
+    lines = textwrap.wrap(names, 72, break_on_hyphens=False)
+    print(USAGE.format(names=("\n" + " " * 17).join(lines)))
     return 0
   logging.basicConfig(level=logging.WARNING, format="%(message)s")
   name, *rest = args

@@ -7,7 +7,9 @@
 The rules and the wording are those of the alfworld package (its `alfred.pddl`
 and `alfred.twl2`), played by TextWorld's PDDL engine with its planner; the
 houses and goals are drawn here, so ALFRED's own games are not needed, and not
-what is played. Needs `pip install 'rlx[alfworld]'`.
+what is played. Needs `pip install 'rlx[alfworld]'`. The engine derives its texts anew
+at each command and is slow, and commands of several episodes wait for one another:
+give it long deadlines.
 """
 
 import dataclasses
@@ -17,12 +19,15 @@ import importlib.util
 import itertools
 import pathlib
 import random
+import threading
 from typing import Any, Literal
 
 from rlx.envs import alfworld_problem as problems
 from rlx.envs import extras, textworld, textworld_episode
 
 _TEST_SHARE = 8  # One problem in so many is held out.
+# The engine's parsers keep what they read in variables of their modules.
+_LOCK = threading.RLock()
 _UNNAMED = "UNKNOWN GOAL"  # What alfworld's wording leaves open.
 
 
@@ -95,6 +100,7 @@ class AlfWorld:
       lambda: self._start(index, split),
       turns=self.turns,
       show_commands=self.show_commands,
+      lock=_LOCK,
     )
 
   def demonstration(self, index: int, seed: int) -> list[tuple[str, str]]:

@@ -194,12 +194,16 @@ def read(space: Any, names: Sequence[str], text: str) -> Any:
     words = [name.lower() for name in names]
     if text.lower() in words:
       return space.start + words.index(text.lower())
-    inside = text.isdecimal() and int(text) - space.start in range(space.n)
-    return int(text) if inside else None
+    if not re.fullmatch(r"-?[0-9]{1,9}", text):
+      return None
+    number = int(text)
+    return number if number - space.start in range(space.n) else None
   try:
     numbers = [float(x) for x in text.replace(",", " ").split()]
     action = np.array(numbers, np.float64).reshape(space.shape)
   except ValueError:
+    return None
+  if not np.isfinite(action).all():
     return None
   # In the space's own numbers: 0.5 is no choice of two.
   found = action.astype(space.dtype)

@@ -36,6 +36,8 @@ _HOW = (
   f"{_WAYS}."
 )
 
+_WHAT = "what? place LETTER X Y, or answer WAY"
+
 
 @dataclasses.dataclass(frozen=True)
 class StepGame:
@@ -128,7 +130,7 @@ class StepGameEpisode:
     placed = _read_place(verb, said)
     if placed is None:
       info = {**self._info(False, False), "parse_error": True}
-      return f"what? {_HOW}", 0.0, False, over, info
+      return _WHAT, 0.0, False, over, info
     name, point = placed
     on_chain = name in self.story.path[1:] and placed not in self._placed
     right = on_chain and self.story.places[name] == point

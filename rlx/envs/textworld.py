@@ -156,6 +156,7 @@ def _generate(
   options.seeds, options.nb_rooms = seed, rooms
   options.nb_objects, options.quest_length = objects, quest
   path.parent.mkdir(parents=True, exist_ok=True)
+  # Deterministic, so whoever comes second writes the same.
   with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
     options.path = str(pathlib.Path(scratch) / path.name)
     textworld.make(options)

@@ -1,5 +1,6 @@
 """A game of TextWorld's engines, its own or one of PDDL, as a text episode."""
 
+import contextlib
 import hashlib
 import re
 from collections.abc import Callable
@@ -31,7 +32,12 @@ class GameEpisode:
   evidence = EVIDENCE
 
   def __init__(
-    self, make: Callable[[], Any], *, turns: int, show_commands: bool
+    self,
+    make: Callable[[], Any],
+    *,
+    turns: int,
+    show_commands: bool,
+    lock: contextlib.AbstractContextManager[Any] | None = None,
   ):
     """Prepares a game; the engine starts at the first reset.
 
@@ -40,7 +46,9 @@ class GameEpisode:
         facts, won, and the scores.
       turns: commands until it is truncated.
       show_commands: whether observations list what can be done.
+      lock: held while the engine works, if several cannot work at once.
     """
+    self._lock = contextlib.nullcontext() if lock is None else lock
     self._make, self._turns = make, turns
     self._show_commands = show_commands
     self._engine: Any = None
@@ -49,9 +57,10 @@ class GameEpisode:
 
   def reset(self, seed: int) -> tuple[str, protocol.Info]:
     del seed  # The game says everything.
-    if self._engine is None:
-      self._engine = self._make()
-    self._state, self._commands = self._engine.reset(), ()
+    with self._lock:
+      if self._engine is None:
+        self._engine = self._make()
+      self._state, self._commands = self._engine.reset(), ()
     return self._shown(), {"state_key": self._key()}
 
   def step(self, action: str) -> tuple[str, float, bool, bool, protocol.Info]:
@@ -93,7 +102,8 @@ class GameEpisode:
 
   def _advance(self, command: str) -> bool:
     # An empty line makes an interpreter wait for another one.
-    self._state, _, done = self._engine.step(command or "look")
+    with self._lock:
+      self._state, _, done = self._engine.step(command or "look")
     self._commands = (*self._commands, command)
     return bool(done)
 

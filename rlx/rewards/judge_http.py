@@ -5,23 +5,16 @@ returns: with a text, or with the reason why there is none.
 """
 
 import concurrent.futures
-import contextlib
-import email.utils
-import http.client
 import json
 import os
 import random
-import socket
-import ssl
 import threading
 import time
-import urllib.parse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from rlx.rewards import judge_prompts
+from rlx.rewards import judge_prompts, judge_wire
 
-_MAX_BODY = 1 << 20  # Bytes of an answer that are read.
 _LATER = (408, 409, 425, 429, 529)  # Statuses after which one tries again.
 _NEVER = (401, 403, 404, 405)  # Statuses that say the settings are wrong.
 
@@ -99,8 +92,9 @@ class Endpoint:
         f"{timeout=} must be positive, {retries=} and {backoff=} 0 or more,"
         f" {concurrency=} 1 or more"
       )
-    self._target = _parse(url)
-    self._url, self._key_env, self._plain_key = url, key_env, plain_key
+    self._target = judge_wire.parse(url)
+    self._url = judge_wire.shown(self._target)
+    self._key_env, self._plain_key = key_env, plain_key
     self._timeout, self._retries = float(timeout), retries
     self._backoff, self._max_wait = float(backoff), float(max_wait)
     self._concurrency, self._budget = concurrency, budget
@@ -156,7 +150,9 @@ class Endpoint:
     # Before the library is given it, whose error would show it.
     if not key.isascii() or not key.isprintable() or " " in key:
       raise EndpointError(f"the key in ${self._key_env} has odd characters")
-    secure = self._target.scheme == "https" or _is_local(self._target.hostname)
+    secure = self._target.scheme == "https" or judge_wire.is_local(
+      self._target.hostname
+    )
     if not (secure or self._plain_key):
       raise EndpointError(
         f"the key in ${self._key_env} would go unencrypted to {self._url}: use"
@@ -180,7 +176,7 @@ class Endpoint:
       if stop.is_set() or not self._may_call(left):
         return self._without("over_budget")
       self._count("retries", int(attempt > 0))
-      status, after, found = self._request(body, key, left)
+      status, after, found = judge_wire.post(self._target, body, key, left)
       if 200 <= status < 300:
         text = self._text(found, len(body))
         if text is not None:
@@ -209,32 +205,9 @@ class Endpoint:
       counts["calls"] += 1
       return True
 
-  def _request(
-    self, body: bytes, key: str, left: float
-  ) -> tuple[int, str | None, bytes]:
-    """Status, Retry-After and body; status 0 for no answer in time."""
-    headers = {"Content-Type": "application/json", "Connection": "close"}
-    if key:
-      headers["Authorization"] = f"Bearer {key}"
-    target = self._target
-    path = f"{target.path.rstrip('/')}/chat/completions"
-    path += f"?{target.query}" if target.query else ""
-    connection = _connection(target, left)
-    try:
-      with _within(connection, left):
-        connection.request("POST", path, body, headers)
-        response = connection.getresponse()
-        found = response.read(_MAX_BODY + 1)
-        return response.status, response.getheader("Retry-After"), found
-    except (OSError, http.client.HTTPException, ValueError):
-      # The library's errors may show what was sent; nobody is told them.
-      return 0, None, b""
-    finally:
-      connection.close()
-
   def _text(self, found: bytes, sent: int) -> str | None:
     """The text of an answer, whose tokens are counted; None if garbled."""
-    if len(found) > _MAX_BODY:
+    if len(found) > judge_wire.MAX_BODY:
       return None
     try:
       tree = json.loads(found)
@@ -250,7 +223,7 @@ class Endpoint:
 
   def _wait(self, attempt: int, after: str | None) -> float | None:
     """Seconds until the next attempt; None if they are too many."""
-    asked = _retry_after(after)
+    asked = judge_wire.seconds(after)
     if asked is not None:
       return asked if asked <= self._max_wait else None
     longest = min(self._backoff * 2.0**attempt, self._max_wait)
@@ -269,69 +242,3 @@ class Endpoint:
   def _count(self, name: str, amount: float | int) -> None:
     with self._lock:
       self.counts[name] += amount
-
-
-def _parse(url: str) -> urllib.parse.SplitResult:
-  """The parts of a url. Raises ValueError."""
-  target = urllib.parse.urlsplit(url)
-  if target.username or target.password:
-    # Not shown: there is a password in it.
-    raise ValueError("the judge's url has a password in it; use key_env")
-  if target.scheme not in ("http", "https") or not target.hostname:
-    raise ValueError(
-      f"the judge's url {url!r} is not http://... or https://..."
-    )
-  return target
-
-
-def _is_local(host: str | None) -> bool:
-  return host in ("localhost", "::1") or (host or "").startswith("127.")
-
-
-def _connection(
-  target: urllib.parse.SplitResult, timeout: float
-) -> http.client.HTTPConnection:
-  host = target.hostname or ""
-  if target.scheme == "http":
-    return http.client.HTTPConnection(host, target.port, timeout=timeout)
-  context = ssl.create_default_context()
-  return http.client.HTTPSConnection(
-    host, target.port, timeout=timeout, context=context
-  )
-
-
-@contextlib.contextmanager
-def _within(
-  connection: http.client.HTTPConnection, seconds: float
-) -> Iterator[None]:
-  """Cuts a connection after so long: timeouts of sockets are of each byte."""
-  late = threading.Event()
-
-  def cut() -> None:
-    late.set()
-    with contextlib.suppress(OSError, AttributeError):
-      connection.sock.shutdown(socket.SHUT_RDWR)
-
-  watch = threading.Timer(seconds, cut)
-  watch.daemon = True
-  watch.start()
-  try:
-    yield
-    if late.is_set():
-      raise TimeoutError
-  finally:
-    watch.cancel()
-
-
-def _retry_after(text: str | None) -> float | None:
-  """Seconds, from a number of them or a date."""
-  if text is None:
-    return None
-  with contextlib.suppress(ValueError):
-    return max(float(text), 0.0) if float(text) < float("inf") else None
-  try:
-    return max(
-      email.utils.parsedate_to_datetime(text).timestamp() - time.time(), 0.0
-    )
-  except (ValueError, TypeError, OverflowError):
-    return None

@@ -108,13 +108,14 @@ def continuing(
     for at in range(0, len(order), most):
       part = [cuts[k] for k in order[at : at + most]]
       found = go_on(
-        made if keep else made._replace(keep=None),
+        made,
         params,
         before,
         part,
         max_tokens=None if max_tokens is None else tokens,
         seed=seed,
         version=version,
+        keep=keep,
       )
       parts.append(found)
     rows = np.argsort(order)[:, None] * n + np.arange(n)

@@ -124,6 +124,7 @@ def go_on(
   seed: int,
   version: int,
   evidence: Sequence[str] = (),
+  keep: bool = True,
 ) -> Played:
   """Continues completions from any of their tokens.
 
@@ -135,6 +136,7 @@ def go_on(
     max_tokens: of one continuation; what is not finished by then, and might be,
       is not scored and has `stop` "cut".
     seed: tells draws from one place apart.
+    keep: whether what was read for open rows is kept.
 
   Raises:
     ValueError: a cut is not behind its prompt.
@@ -165,6 +167,7 @@ def go_on(
   origin = tuple(before.origin[here] for here in row)
   budget = longest - (log.length - np.array([x.length for x in origin]))
   ids = numbers[::group].copy()
+  engine = engine if keep else engine._replace(keep=None)
   limits = (budget, max_tokens, asked)
   found = _write(
     engine, params, key, tokenizer, score, log, origin, ids, *limits

@@ -54,7 +54,8 @@ class RolloutConfig:
   ones; tasks and snapshots must be picklable. With none, calls are made one
   after the other, and without a deadline."""
   environment_workers: int = 0
-  """Calls made at once; 0 for 32 threads, or for a process a core."""
+  """Calls made at once; 0 for 32 threads, or for a process a core. Episodes that
+  share a process with one that hangs are lost with it."""
   environment_seconds: float = 60.0
   """Deadline of a call. An episode whose environment has not answered by then is
   out of the loss and every statistic, and counted in `stop/rollout_timeout`."""

@@ -102,6 +102,7 @@ def decode(
   appends it again, with what follows it.
   """
   stops = jnp.asarray(list(stop_ids) or [-1], jnp.int32)
+  params = policy.prepare(params)
   rows = start.shape[0]
 
   def write(out: Decoded, t, hidden, done):

@@ -121,6 +121,7 @@ def go_on(
   seed: int,
   version: int,
   evidence: Sequence[str] = (),
+  keep: bool = True,
   calls: pool.Open = pool.Inline,
 ) -> Played:
   """Continues episodes from where turns of theirs began.
@@ -132,6 +133,7 @@ def go_on(
     cuts: `(row, length)` in `before`, see `verbs.Cut`.
     turns_left: how many turns an episode may still take from a place.
     seed: tells draws from one place apart.
+    keep: whether what is played can be continued itself.
 
   Raises:
     ValueError: no turn of the row began there.
@@ -154,7 +156,7 @@ def go_on(
     game = games.Game(
       *(shape, tokenizer, log, opened),
       last_turn=left,
-      keep=True,
+      keep=keep,
       longest=shape.prompt_tokens,
     )
     for each, place in enumerate(places):
@@ -165,6 +167,7 @@ def go_on(
         else:
           game.fill(here, kept)
     game.restored()
+    engine = engine if keep else engine._replace(keep=None)
     found = _run(engine, params, key, game, log.sample[::group].copy())
   return played.select(found, np.arange(asked))
 

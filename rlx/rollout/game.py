@@ -17,10 +17,9 @@ _LOG = logging.getLogger(__name__)
 class Game:
   """Episodes that advance side by side, and the record of them.
 
-  Environments are called through a pool; while one has not answered, its row is
-  `environments.asked`, and others go on. An episode whose environment raises, pays what is no
-  finite number or does not answer in time leaves the loss and every statistic,
-  and is counted; its group goes on.
+  While an environment has not answered, the others go on. An episode whose
+  environment raises, pays what is no finite number or does not answer in time
+  leaves the loss and every statistic, and is counted; its group goes on.
   """
 
   def __init__(
@@ -101,7 +100,7 @@ class Game:
   ) -> None:
     """Puts a row where an episode stood; `kept` are its tokens until then.
 
-    What the environments raise is known after `restored`.
+    What its environment raises is known after `restored`.
     """
     self._makers[row] = place.make
     self._before[row] = place.turn
@@ -131,9 +130,7 @@ class Game:
 
     That is: tokens, where they go, and how many they are. The last token a row
     wrote may not be in the cache yet, so it is written there again, which
-    changes nothing where it is. The rows that are not ready do so too, and what
-    then follows it there is overwritten when they are. A row that has ended, or
-    moved, writes at position 0, which nobody reads any more.
+    changes nothing where it is. What the other rows write is never read.
     """
     log, rows = self.record, np.flatnonzero(ready)
     start = np.where(self.live & ~self.telling.moved(), log.length - 1, 0)
@@ -202,7 +199,7 @@ class Game:
       paid = self.record.reward[row].sum() > 0
       self.success[row] = bool(shown.info.get("success", paid))
       self.parse_errors[row] += bool(shown.info.get("parse_error", False))
-      _check_stop(shown.info)
+      played.check_told(shown.info)
     self.state[row] = state
 
   def _next(self, row: int, shown: seats.Shown) -> None:
@@ -246,22 +243,17 @@ class Game:
     if isinstance(error, seats.Unsuitable):
       raise error
     late = isinstance(error, pool.Late)
-    what = (
-      "the environment did not answer" if late else "the environment raised"
-    )
-    _LOG.warning("episode %d: %s", row, what, exc_info=error)
+    what = "did not answer" if late else "raised"
+    _LOG.warning("episode %d: the environment %s", row, what, exc_info=error)
     self._end(row, "rollout_timeout" if late else "environment_error")
     self.success[row] = False
     self.record.drop(row)
     # What is only continued may fail whole: what it continues remains.
     if self._first and all(stop in played.FAILED for stop in self.stop):
-      try:
-        raise error
-      except BaseException as last:
-        raise RuntimeError(
-          f"the environments of all {len(self.stop)} episodes of a batch "
-          "failed; the last one's error is above"
-        ) from last
+      raise RuntimeError(
+        f"the environments of all {len(self.stop)} episodes of a batch failed; "
+        "the last one's error is above"
+      ) from error
 
   def _end(self, row: int, reason: str) -> None:
     self.live[row] = False
@@ -295,13 +287,6 @@ def finite(reward: Any) -> float:
   if not abs(number) <= np.finfo(np.float32).max:
     raise ValueError(f"reward={reward}: must be a finite float32")
   return number
-
-
-def _check_stop(info: Any) -> None:
-  if info.get("stop", played.TOLD[0]) not in played.TOLD:
-    raise ValueError(
-      f'info["stop"]={info["stop"]!r}: must be one of {", ".join(played.TOLD)}'
-    )
 
 
 def _check_same(texts: list[str], index: int) -> None:

@@ -7,15 +7,13 @@ that is drawn depends on how many there are: what finds no room is read again.
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
 from rlx import policy as policies
 from rlx import sharding
 from rlx.rollout import pages as pages_lib
-from rlx.rollout import prefixes
+from rlx.rollout import paging, prefixes
 
 _CHUNK = 256  # Most tokens of a prefix that are read at once.
 _SUFFIX = 32  # What is no longer than this is read by a program of its own.
@@ -34,26 +32,6 @@ class Table(NamedTuple):
 
   pages: np.ndarray
   which: np.ndarray
-
-
-class Programs(NamedTuple):
-  """Compiled for one policy, size of a page and mesh.
-
-  Attributes:
-    init: `() -> pool`.
-    fill: `(params, pool, table[F P], cut[F], tokens[F C], pages[M], start[M],
-      rows[M], fresh) -> pool`: reads a chunk behind what the table has, and
-      stores it. With `fresh` (static) there is nothing before it.
-    load: `(pool, table[T P]) -> trunk`.
-    merge: `(trunk, other, which[T]) -> trunk`: the other's rows where asked.
-    store: `(pool, pages[M], start[M], rows[M], cache, trunk, cut) -> pool`.
-  """
-
-  init: Callable[[], policies.Pool]
-  fill: Callable[..., policies.Pool]
-  load: Callable[..., policies.Cache]
-  merge: Callable[..., policies.Cache]
-  store: Callable[..., policies.Pool]
 
 
 class Memory:
@@ -98,7 +76,7 @@ class Memory:
     most = min(self.width, max(1, _CHUNK // size))
     least = max(1, _SUFFIX // size)
     self._chunks = sorted({min(least, most), most})
-    self._do = _compile(policy, self._num_pages, size, mesh)
+    self._do = paging.compile_(policy, self._num_pages, size, mesh)
     self._params: Any = None
     self._pool: Any = None
     self._index = prefixes.Prefixes(self._num_pages, size)
@@ -142,7 +120,7 @@ class Memory:
     asked = zip(rows.tolist(), tokens, strict=True)
     for row, ids in sorted(asked, key=lambda x: -len(x[1])):
       added = self._index.add(ids)
-      new += [Page(*one, row) for one in added or ()]
+      new += [Page(one.page, one.start, row) for one in added or ()]
     sizes = (-(-most // 4), most)
     while new:
       num = next((x for x in sizes if len(new) <= x), most)
@@ -174,9 +152,12 @@ class Memory:
         ready, rest = self._prepare(todo[:1])
         rest += todo[1:]
       asked = tables(ready)
-      new = [self._do.load(self._pool, self._place(x.pages)) for x in asked]
+      new = [
+        self._do.load(self._pool, paging.place(self._mesh, x.pages))
+        for x in asked
+      ]
       if caches:
-        which = [self._place(x.which) for x in asked]
+        which = [paging.place(self._mesh, x.which) for x in asked]
         new = list(map(self._do.merge, caches, new, which))
       caches, todo = new, rest
       self._index.settle()
@@ -242,9 +223,9 @@ class Memory:
       table[row, : len(found.pages)] = found.pages
       tokens[row, : len(ids) - found.length] = ids[found.length :]
       cut[row] = found.length
-      pages += [Page(*one, row) for one in new]
+      pages += [Page(one.page, one.start, row) for one in new]
     where = self._written(pages, self._rows * (chunk + 1))
-    rows = map(self._place, (table, cut, tokens))
+    rows = [paging.place(self._mesh, x) for x in (table, cut, tokens)]
     self._pool = self._do.fill(
       self._params, self._pool, *rows, *where, fresh=fresh
     )
@@ -254,42 +235,3 @@ class Memory:
     nowhere = Page(self._num_pages, 0, 0)
     table = [*pages, *[nowhere] * (num - len(pages))]
     return [np.array(x, np.int32) for x in zip(*table, strict=True)]
-
-  def _place(self, x: np.ndarray) -> jax.Array:
-    if x.shape[0] % sharding.batch_devices(self._mesh):
-      return jax.device_put(x, sharding.replicated(self._mesh))
-    return jax.device_put(x, sharding.batch_sharding(self._mesh, x.ndim))
-
-
-def _compile(policy, num_pages: int, size: int, mesh: Mesh) -> Programs:
-  split = sharding.batch_sharding(mesh, 1)
-
-  def fill(params, pool, table, cut, tokens, pages, start, rows, fresh):
-    chunk = tokens.shape[1]
-    trunk = {} if fresh else {"trunk": policy.load(pool, table), "cut": cut}
-    index = jnp.arange(chunk, dtype=jnp.int32)[None]
-    _, cache = policy.extend(
-      params,
-      policy.init_cache(tokens.shape[0], chunk),
-      tokens,
-      cut[:, None] + index,
-      chunk,
-      **trunk,
-    )
-    return policy.store(pool, pages, start, rows, cache, **trunk)
-
-  def merge(trunk, other, which):
-    def pick(one, two):
-      asked = which.reshape(-1, *[1] * (one.ndim - 1))
-      return jnp.where(asked, two, one)
-
-    return jax.tree.map(pick, trunk, other)
-
-  place = {"out_shardings": split}
-  return Programs(
-    init=jax.jit(lambda: policy.init_pages(num_pages, size), **place),
-    fill=jax.jit(fill, static_argnames="fresh", donate_argnums=1, **place),
-    load=jax.jit(policy.load, **place),
-    merge=jax.jit(merge, donate_argnums=0, **place),
-    store=jax.jit(policy.store, donate_argnums=0, **place),
-  )

@@ -11,8 +11,8 @@ import numpy as np
 from rlx import policy as policies
 from rlx import tokenizer as tokenizers
 from rlx.envs.device import language, protocol
+from rlx.rollout import device_program, device_turns, played, record
 from rlx.rollout import game as games
-from rlx.rollout import device_program, played, record
 
 _LOG = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ def play(
   outcome = played.Played(
     log,
     _successes(log, trace),
-    [device_program.STOPS[reason] for reason in trace.stop.tolist()],
+    [device_turns.STOPS[reason] for reason in trace.stop.tolist()],
     trace.parse_error.sum(1).astype(np.int32),
     {"sample": spent, "environment": time.perf_counter() - began - spent},
     origin=((),) * shape.rows,
@@ -106,9 +106,7 @@ def play(
   return _without_failed(outcome)
 
 
-def _write(
-  log, trace: device_program.Trace, tokens, length, group: int
-) -> None:
+def _write(log, trace: device_turns.Trace, tokens, length, group: int) -> None:
   """Writes the tokens: prompts, then each turn of those that were alive."""
   log.tokens[:, : tokens.shape[1]] = np.repeat(tokens, group, axis=0)
   log.length[:] = np.repeat(length, group)
@@ -132,7 +130,7 @@ def _observe(log, rows, tokens, size) -> None:
 
 
 def _pay(
-  log, trace: device_program.Trace, game: protocol.Game, tokenizer
+  log, trace: device_turns.Trace, game: protocol.Game, tokenizer
 ) -> None:
   """Fills the steps: rewards, evidence, and the hashes of states and actions."""
   acted = trace.acted
@@ -159,7 +157,7 @@ def _hashed(numbers: np.ndarray, name_of) -> np.ndarray:
   return np.array(keys, np.int32)[place.reshape(-1)]
 
 
-def _successes(log, trace: device_program.Trace) -> np.ndarray:
+def _successes(log, trace: device_turns.Trace) -> np.ndarray:
   """What the last step says, or else whether it was worth anything."""
   last = np.maximum(log.turns - 1, 0)
   told = trace.success[np.arange(len(last)), last]

@@ -13,11 +13,11 @@ class Pages(NamedTuple):
   """How often each page is held.
 
   Attributes:
-    count: int32 [pages]; 0 is free.
+    refs: int32 [pages]; 0 is free.
     peak: the most pages that were ever held at once.
   """
 
-  count: np.ndarray
+  refs: np.ndarray
   peak: int
 
 
@@ -33,12 +33,12 @@ def needed(tokens: int, size: int) -> int:
 
 def num_held(pages: Pages) -> int:
   """Returns how many pages somebody holds."""
-  return int(np.count_nonzero(pages.count))
+  return int(np.count_nonzero(pages.refs))
 
 
 def num_free(pages: Pages) -> int:
   """Returns how many pages nobody holds."""
-  return len(pages.count) - num_held(pages)
+  return len(pages.refs) - num_held(pages)
 
 
 def allocate(pages: Pages, num: int) -> tuple[Pages, np.ndarray]:
@@ -47,10 +47,10 @@ def allocate(pages: Pages, num: int) -> tuple[Pages, np.ndarray]:
   Raises:
     ValueError: fewer are free.
   """
-  ids = np.flatnonzero(pages.count == 0)[:num]
+  ids = np.flatnonzero(pages.refs == 0)[:num]
   if len(ids) < num:
     raise ValueError(f"{num} pages are wanted, and {len(ids)} are free")
-  count = pages.count.copy()
+  count = pages.refs.copy()
   count[ids] = 1
   held = int(np.count_nonzero(count))
   return Pages(count, max(pages.peak, held)), ids
@@ -62,10 +62,10 @@ def share(pages: Pages, ids: np.ndarray) -> Pages:
   Raises:
     ValueError: nobody holds one of them, so that it may be anything.
   """
-  if len(ids) and not pages.count[ids].all():
-    free = np.asarray(ids)[pages.count[ids] == 0].tolist()
+  if len(ids) and not pages.refs[ids].all():
+    free = np.asarray(ids)[pages.refs[ids] == 0].tolist()
     raise ValueError(f"pages {free} are free: only what is held can be shared")
-  return pages._replace(count=pages.count + _times(pages, ids))
+  return pages._replace(refs=pages.refs + _times(pages, ids))
 
 
 def release(pages: Pages, ids: np.ndarray) -> Pages:
@@ -74,13 +74,13 @@ def release(pages: Pages, ids: np.ndarray) -> Pages:
   Raises:
     ValueError: one of them is not held so often.
   """
-  count = pages.count - _times(pages, ids)
+  count = pages.refs - _times(pages, ids)
   if (count < 0).any():
     over = np.flatnonzero(count < 0).tolist()
     raise ValueError(f"pages {over} are released more often than they are held")
-  return pages._replace(count=count)
+  return pages._replace(refs=count)
 
 
 def _times(pages: Pages, ids: np.ndarray) -> np.ndarray:
   ids = np.asarray(ids, np.int64)
-  return np.bincount(ids, minlength=len(pages.count)).astype(np.int32)
+  return np.bincount(ids, minlength=len(pages.refs)).astype(np.int32)

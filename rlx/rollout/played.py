@@ -81,6 +81,18 @@ class Place(NamedTuple):
   make: Callable[[], protocol.Episode]
 
 
+def check_told(info: protocol.Info) -> None:
+  """Refuses a reason to stop that nobody would know how to count.
+
+  Raises:
+    ValueError: it is not of `TOLD`.
+  """
+  if info.get("stop", TOLD[0]) not in TOLD:
+    raise ValueError(
+      f'info["stop"]={info["stop"]!r}: must be one of {", ".join(TOLD)}'
+    )
+
+
 def select(one: Played, rows: np.ndarray) -> Played:
   """Returns these rows; segments name rows of the new step table."""
   log = one.record

@@ -156,8 +156,8 @@ class Prefixes:
     """Returns whether there are so many free pages now."""
     while (free := pages_lib.num_free(self.pages)) < num:
       # Some more than needed, as looking for them takes time.
-      wanted = max(num - free, len(self.pages.count) // 16)
-      count = self.pages.count
+      wanted = max(num - free, len(self.pages.refs) // 16)
+      count = self.pages.refs
       idle = [x for x in self._nodes() if not x.keys and count[x.page] == 1]
       if not idle:
         return False

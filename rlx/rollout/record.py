@@ -22,10 +22,8 @@ class Record:
   what `steps()` would derive, as `parent` in a tree, where it is a row of the
   step table; all others are evidence and become `extras`.
 
-  Where a chat template may rewrite what was said, a row is several segments on
-  end, each with all that the policy saw in it. In `rollout()` a segment is a
-  sequence of its own; the step table knows nothing of it. `breaks` says at which
-  token the segment begins that a turn opened, -1 where a turn opened none.
+  Where a template rewrites what was said, a row is several segments on end, see
+  `breaks`: each is a sequence of `rollout()`.
   """
 
   prompt: np.ndarray  # [B], unique in the run: the group.
@@ -179,27 +177,21 @@ class Record:
     """
     valid = np.arange(self.tokens.shape[1])[None] < self.length[:, None]
     version = np.full_like(self.tokens, self.version)
-    put = lambda x, fill=0: jnp.array(self._apart(x, fill))
-    return batch.Rollout(
-      tokens=put(self.tokens),
-      valid=put(valid),
-      mask=put(self.mask),
-      log_probs=put(self.log_probs),
-      raw_log_probs=put(self.raw_log_probs),
-      segment=put(self.segment, -1),
-      version=put(version),
-    )
+    taken = {name: getattr(self, name) for name in PER_TOKEN}
+    taken |= {"valid": valid, "version": version}
+    if self.breaks is not None:
+      fill = dict.fromkeys(taken, 0) | {"segment": -1}
+      taken = {
+        name: breaks_lib.apart(x, self.breaks, self.length, fill[name])
+        for name, x in taken.items()
+      }
+    return batch.Rollout(**{name: jnp.array(x) for name, x in taken.items()})
 
   def along(self, x: np.ndarray, row: int) -> np.ndarray:
     """Returns what `x`, shaped as `rollout()`, holds of a row's tokens."""
     if self.breaks is None:
       return x[row]
     return breaks_lib.along(x, self.breaks, self.length, row)
-
-  def _apart(self, x: np.ndarray, fill: int) -> np.ndarray:
-    if self.breaks is None:
-      return x
-    return breaks_lib.apart(x, self.breaks, self.length, fill)
 
   def steps(self) -> batch.Steps:
     """Returns the step table, `B * T` rows: row `b * T + t` is step t of b.

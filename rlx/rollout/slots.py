@@ -85,6 +85,7 @@ def work_off(
       waits; 0 for all. Another loop is compiled for them.
   """
   num_jobs = jobs.prompt.shape[0]
+  params = policy.prepare(params)
   stops = jnp.asarray(list(stop_ids) or [-1], jnp.int32)
   start = prompts.length[jobs.prompt]
 

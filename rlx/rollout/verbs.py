@@ -40,8 +40,8 @@ class Verbs(NamedTuple):
       that of the whole text, kept part included. With `max_tokens` a
       completion, and with `max_turns` an episode, may stay unfinished: its
       `stop` is then "cut", a completion is not scored, and it can be continued.
-      `seed` tells draws from one place apart. Without `keep`, what is drawn can
-      be continued too, but is read again for it.
+      `seed` tells draws from one place apart. Without `keep`, episodes cannot
+      be continued again, and completions only by reading them again.
     score: `(played, rows, texts) -> (rewards[N], successes[N])`: what the task
       pays for these completions of the rows' prompts. Single-turn tasks only.
     tokenizer: of the model.

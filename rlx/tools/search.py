@@ -102,7 +102,7 @@ def _bm25s(texts: Sequence[Sequence[str]]) -> Scores:
   if importlib.util.find_spec("bm25s") is None:
     raise ValueError(
       'engine="bm25s": the package bm25s is not installed; pip install'
-      ' "rlx[envs]", or use engine="numpy"'
+      ' "rlx[search]", or use engine="numpy"'
     )
   # Imported here, as it is an extra.
   bm25s = importlib.import_module("bm25s")

@@ -1,5 +1,6 @@
 """`rlx envs`: every environment is listed, and an episode of each can be seen."""
 
+import dataclasses
 import json
 import re
 
@@ -8,6 +9,7 @@ import pytest
 from rlx import cli, config, families
 from rlx.commands import envs, playing
 from rlx.envs import extras, protocol
+from rlx.tools import task as tool_task
 
 NAMES = [family.name for family in families.ALL]
 
@@ -44,11 +46,11 @@ def test_the_list_says_what_each_is_good_for(capsys):
   assert all(len(line) <= 80 for line in told.splitlines())
 
 
-# Without files or packages of their own.
+# Without files or packages of their own, or a sandbox.
 PLAYABLE = [
   family.name
   for family in families.ALL
-  if not family.packages and family.name != "gsm8k"
+  if not family.packages and family.name not in ("gsm8k", "python-tool")
 ]
 
 
@@ -92,6 +94,17 @@ def test_an_episode_is_readable_in_a_terminal(capsys):
     "success (completed) after",
   ):
     assert text in told
+
+
+def test_what_cannot_be_made_here_is_listed_all_the_same(monkeypatch, capsys):
+  def refuse(*_):
+    raise RuntimeError("code cannot be kept in here")
+
+  monkeypatch.setattr(tool_task.ToolTask, "episode", refuse)
+  found = {x["name"]: x for x in listed(capsys)}
+  assert found["python-tool"]["restored"] is None
+  assert cli.run(["play", "python-tool"]) == 2
+  assert "code cannot be kept in here" in capsys.readouterr().err
 
 
 def test_long_episodes_are_cut_short_for_people(capsys):
@@ -149,3 +162,9 @@ def test_what_there_is_not_is_told_in_short(arguments, message, capsys):
 def test_fields_are_plain():
   for family in families.ALL:
     json.dumps(envs.describe(family))
+
+
+@pytest.mark.parametrize("family", families.ALL, ids=lambda x: x.name)
+def test_each_is_the_task_of_an_experiment_and_written_down_as_one(family):
+  found = dataclasses.replace(config.load("quickstart"), task=family.task)
+  assert config.from_json(config.to_json(found)) == found

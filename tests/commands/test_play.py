@@ -32,7 +32,7 @@ def way() -> list[str]:
 def test_the_end_of_an_episode_is_told(typed):
   code, out, err = typed(way(), "frozen-lake")
   assert (code, err) == (0, "")
-  assert out.startswith("frozen-lake, train 0; help says what you can type\n")
+  assert out.startswith("frozen-lake, train 0; :help says what you can type\n")
   assert "turn 1/12> " in out
   assert "[left, down, right, up]" in out
   assert "reward +1.00, +1.00 so far; process 1; matched 1; grounded 1" in out

@@ -2,6 +2,7 @@
 
 import random
 import re
+from concurrent import futures
 
 import pytest
 
@@ -75,3 +76,18 @@ def test_a_household_task_is_done_by_its_plan_and_gone_back_in():
     assert found[1] == 1
     assert found[4]["success"]
     episode.restore(place, 1)
+
+
+@needed
+@pytest.mark.filterwarnings("ignore")
+def test_houses_in_several_threads_are_as_they_are_alone():
+  task = alfworld.AlfWorld(things=2)
+
+  def first(index):
+    episode = task.episode(index, "train")
+    shown, _ = episode.reset(0)
+    return shown, episode.step(episode.expert_action())
+
+  alone = [first(0), first(1)]
+  with futures.ThreadPoolExecutor(2) as threads:
+    assert [*threads.map(first, [0, 1])] == alone

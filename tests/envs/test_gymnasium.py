@@ -233,6 +233,7 @@ def test_observations_are_told(observation, names, want):
     (gymnasium.spaces.MultiDiscrete([2, 3]), "1 2", [1, 2]),
     (gymnasium.spaces.MultiDiscrete([2, 3]), "1 3", None),
     (gymnasium.spaces.MultiDiscrete([2, 3]), "0.5 1", None),
+    (gymnasium.spaces.MultiDiscrete([2, 3]), "nan 1e400", None),
   ],
 )
 def test_actions_of_numbers_are_read(space, text, want):
@@ -241,7 +242,15 @@ def test_actions_of_numbers_are_read(space, text, want):
 
 
 @pytest.mark.parametrize(
-  ("text", "want"), [("b", 6), ("5", 5), ("4", None), ("7", None), ("²", None)]
+  ("text", "want"),
+  [
+    ("b", 6),
+    ("5", 5),
+    ("4", None),
+    ("7", None),
+    ("²", None),
+    ("9" * 5000, None),
+  ],
 )
 def test_actions_are_read_by_name_or_number(text, want):
   space = gymnasium.spaces.Discrete(2, start=5)

@@ -80,14 +80,12 @@ def test_the_expert_places_the_chain_and_answers():
   for index in range(20):
     episode = task.episode(index, "test")
     episode.reset(0)
-    rewards, terminated = [], False
-    while not terminated:
-      (*_,) = found = episode.step(episode.expert_action())
-      rewards.append(found[1])
-      terminated = found[2]
-      assert found[4]["evidence"] == {"process": 1, "grounded": 1}
-    assert rewards == [0.1] * 3 + [1.0]
-    assert found[4]["success"]
+    turns = [episode.step(episode.expert_action()) for _ in range(4)]
+    for *_, info in turns:
+      assert info["evidence"] == {"process": 1, "grounded": 1}
+    assert [x[1] for x in turns] == [0.1] * 3 + [1.0]
+    assert [x[2] for x in turns] == [False] * 3 + [True]
+    assert turns[-1][4]["success"]
 
 
 def test_wrong_repeated_and_foreign_places_are_no_progress():

@@ -13,8 +13,8 @@ from tests import tiny
 # A trunk of 3 tokens and one of padding; a branch of 2; a branch that forks
 # after its first token into 1 and 2; a branch of padding only.
 LAYOUT = (4, 3, 5)
-SEGMENTS = [1, 1, 1, 0, 2, 2, 0, 0, 0, 3, 4, 5, 5, 0, 0, 0, 0, 0, 0, 0][:19]
-LAST = [5, 5, 5, 0, 2, 2, 0, 0, 0, 5, 4, 5, 5, 0, 0, 0, 0, 0, 0, 0][:19]
+SEGMENTS = [1, 1, 1, 0, 2, 2, 0, 0, 0, 3, 4, 5, 5, *[0] * 6]
+LAST = [5, 5, 5, 0, 2, 2, 0, 0, 0, 5, 4, 5, 5, *[0] * 6]
 PATHS = [[0, 1, 2, 4, 5], [0, 1, 2, 9, 10], [0, 1, 2, 9, 11, 12]]
 WIDTH, ROWS = 19, 2
 SEGMENTS = np.array([SEGMENTS] * ROWS)

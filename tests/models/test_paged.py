@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import PartitionSpec
+from jax.sharding import Mesh, PartitionSpec
 
 from rlx import sharding
 from rlx.models import attention, config, paged, pages, policy
@@ -214,9 +214,24 @@ def test_pages_are_stored_alike_from_either_trunk():
   np.testing.assert_array_equal(got[0][1][3][:, :1], before[0][1][page][:, :1])
 
 
-def test_pages_are_copied_where_there_is_no_kernel():
-  pool = policy.make_policy(TINY).init_pages(2, SIZE)
-  mesh = sharding.make_mesh(sharding.MeshConfig(), jax.devices()[:1])
-  for where in (None, mesh):
-    trunk = pages.load(pool, TABLE % 2, where)
-    assert not isinstance(trunk[0], paged.Paged)
+class Chip:
+  """A device that is not here."""
+
+  def __init__(self, platform):
+    self.platform = platform
+
+
+def test_pages_stay_where_they_are_if_that_is_asked_for_and_can_be():
+  def kind(platform, size, in_place):
+    chip = np.array(Chip(platform)).reshape(1, 1, 1, 1, 1)
+    mesh = Mesh(chip, sharding.AXES)
+    model = policy.make_policy(TINY, mesh=mesh)
+    pool = jax.eval_shape(functools.partial(model.init_pages, 6, size))
+    load = functools.partial(model.load, in_place=in_place)
+    return type(jax.eval_shape(load, pool, TABLE)[0])
+
+  assert kind("tpu", 128, True) is paged.Paged
+  assert kind("tpu", 64, True) is tuple  # Nor is the head a multiple of 128.
+  assert kind("tpu", 128, False) is tuple
+  assert kind("gpu", 128, True) is tuple
+  assert kind("cpu", 128, True) is tuple

@@ -229,12 +229,18 @@ def next_log_probs(params, talk):
   )
 
 
+@jax.jit
+def padded_logits(params, row, num):
+  places = jnp.arange(row.shape[1], dtype=jnp.int32)[None]
+  real = (places < num).astype(jnp.int32)
+  hidden = MODEL.apply(params, row, places, real)
+  return MODEL.logits(params, hidden)[0, num - 1]
+
+
 def next_logits(params, ids):
-  """Of the token after these, worked out without a cache or padding."""
-  row = jnp.array([ids], jnp.int32)
-  places = jnp.arange(len(ids), dtype=jnp.int32)[None]
-  hidden = MODEL.apply(params, row, places, jnp.ones_like(row))
-  return MODEL.logits(params, hidden)[0, -1]
+  """Of the token after these, without a cache."""
+  row = jnp.array([ids + [0] * (20 - len(ids))], jnp.int32)
+  return np.asarray(padded_logits(params, row, len(ids)))
 
 
 def test_a_policys_verdict_is_the_odds_of_two_words(params):

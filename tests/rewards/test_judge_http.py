@@ -238,9 +238,12 @@ def test_a_key_with_odd_characters_is_refused_and_not_shown(monkeypatch, key):
   assert key[:10] not in str(caught.value)
 
 
-def test_a_key_does_not_go_unencrypted_to_other_machines(monkeypatch):
+@pytest.mark.parametrize("host", ["192.0.2.1", "127.example.org", "[::2]"])
+def test_a_key_does_not_go_unencrypted_to_other_machines(monkeypatch, host):
   monkeypatch.setenv("OPENAI_API_KEY", KEY)
-  far = judge_http.Endpoint("http://192.0.2.1/v1", "m", timeout=0.1, retries=0)
+  far = judge_http.Endpoint(
+    f"http://{host}/v1?api-key=hunter2", "m", timeout=0.1, retries=0
+  )
   with pytest.raises(judge_http.EndpointError, match="unencrypted") as caught:
     far([QUESTION])
   assert "hunter2" not in str(caught.value)
@@ -252,6 +255,7 @@ def test_a_key_does_not_go_unencrypted_to_other_machines(monkeypatch):
     ("ftp://host", {}, "is not http"),
     ("host/v1", {}, "is not http"),
     ("https://me:secret@host/v1", {}, "has a password in it"),
+    ("http://host:x", {}, "the judge's url: Port"),
     ("http://host", {"timeout": 0}, "timeout=0 must be positive"),
     ("http://host", {"retries": -1}, "retries=-1"),
     ("http://host", {"concurrency": 0}, "concurrency=0 1 or more"),

@@ -70,9 +70,17 @@ class Simulator:
     return found
 
   def continue_from(
-    self, before, cuts, n, *, max_tokens=None, max_turns=None, seed=0
+    self,
+    before,
+    cuts,
+    n,
+    *,
+    max_tokens=None,
+    max_turns=None,
+    seed=0,
+    keep=True,
   ) -> played.Played:
-    del seed
+    del seed, keep
     self.calls.append((tuple(cuts), n, max_tokens, max_turns))
     return self._draw(before, cuts, n, max_tokens, max_turns)
 

@@ -278,7 +278,7 @@ def test_when_all_environments_fail_the_run_does(play):
 
   with pytest.raises(RuntimeError, match="of all 16 episodes") as caught:
     play(hook)
-  assert str(caught.value.__context__) == "no display"
+  assert str(caught.value.__cause__) == "no display"
 
 
 def test_members_of_a_group_that_start_apart_are_refused(play):

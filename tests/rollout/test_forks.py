@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rlx import compiles, sharding
-from rlx.rollout import engine, forks, pages, sampling
+from rlx.rollout import engine, forks, layout, pages, sampling
 from rlx.rollout import memory as memories
 from tests import tiny
 
@@ -177,7 +177,7 @@ def test_what_is_edited_is_read_from_where_it_differs(made):
 def test_what_is_in_free_pages_does_not_matter(made):
   memory, whole, fork, again = made
   tokens, length = sample(memory, whole)
-  free = memory.index.pages.count == 0
+  free = memory.index.pages.refs == 0
   assert free.any()
   memory._pool = jax.tree.map(
     lambda x: jnp.where(free.reshape(-1, *[1] * (x.ndim - 1)), jnp.nan, x),
@@ -219,27 +219,27 @@ def test_a_mesh_changes_nothing(made):
 
 def test_prompts_that_begin_another_share_its_trunk():
   rows = [np.array(x) for x in ([1, 2], [1, 2, 3, 4], [5], [1, 2, 3], [1])]
-  found = forks.arrange(rows, 2, 4, 0)
+  found = layout.arrange(rows, 2, 4, 0)
   assert found is not None
   # Each trunk's first has all of its others as prefixes.
   assert (found.num, found.trunks) == (2, [[2], [1, 3, 0, 4]])
   np.testing.assert_array_equal(found.cut, [len(x) - 1 for x in rows])
   # All on one would not be prefixes of one sequence.
-  assert forks.arrange(rows, 2, 8, 0) is None
+  assert layout.arrange(rows, 2, 8, 0) is None
   # Two to a trunk, these are five trunks, and there is room for three.
-  assert forks.arrange([np.array([k]) for k in range(5)], 2, 2, 0) is None
+  assert layout.arrange([np.array([k]) for k in range(5)], 2, 2, 0) is None
 
 
 def test_prompts_that_fork_have_the_rest_in_pages_of_their_own():
   rows = [np.array([*range(9), *behind]) for behind in ([9, 9], [8, 8, 8], [7])]
-  found = forks.arrange(rows, 4, 8, 1)
+  found = layout.arrange(rows, 4, 8, 1)
   assert found is not None
   assert found.trunks == [[0, 1, 2]]
   # They have nine tokens in common, of which two pages are whole; the last
   # token of each is read anyway.
   np.testing.assert_array_equal(found.cut, [10, 8, 9])
-  assert forks.arrange([*rows, np.arange(9)[::-1]], 4, 8, 1) is None
-  assert forks.arrange([*rows, np.arange(9)[::-1]], 4, 8, 2) is not None
+  assert layout.arrange([*rows, np.arange(9)[::-1]], 4, 8, 1) is None
+  assert layout.arrange([*rows, np.arange(9)[::-1]], 4, 8, 2) is not None
 
 
 def test_one_sequence_must_find_room():
@@ -264,7 +264,9 @@ def test_turns_go_on_behind_a_fork_while_others_wait():
   for turn in range(2):  # Half of the rows wait for the others.
     live = ids % 2 == turn
     told = (ids, nobody, said, start, np.full(8, 3, np.int32), live)
-    decoded, state = fork.turn(PARAMS, KEY, state, *told, window=shape.window(1))
+    decoded, state = fork.turn(
+      PARAMS, KEY, state, *told, window=shape.window(1)
+    )
     found.append(np.asarray(decoded.tokens))
     assert not found[-1][~live].any()
   for row, path in enumerate(paths):

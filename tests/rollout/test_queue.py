@@ -92,9 +92,9 @@ def test_live_slots_are_kept_where_fewer_go_on():
   now = queue.empty(4, 4)
   for _ in range(4):
     assert not queue.dwindled(now, 4, 2)
-    now, _ = queue.admit(now, budget)
+    now, _ = admit(now, budget)
   assert not queue.dwindled(now, 4, 2)
-  now = queue.advance(now, np.zeros(4, bool), budget)
+  now = advance(now, np.zeros(4, bool), budget)
   assert queue.dwindled(now, 4, 2)
   kept, which = queue.keep(now, 3)
   assert which.tolist() == [1, 3, 0]

@@ -66,16 +66,25 @@ class Echo:
 
 
 @pytest.fixture(scope="module")
-def found(tokenizer, model, params):
+def play(tokenizer, model, params):
   one = tiny.make_engine(model, SHAPE)
   more = tiny.make_engine(model, rewritten.shape(SHAPE))
-  return episodes.play(
-    *(one, params, jax.random.key(1), tokenizer, Echo),
-    prompt_ids=[3, 4],
-    indices=[3, 4],
-    version=7,
-    segments=more,
-  )
+
+  def run(make: Any) -> episodes.Played:
+    return episodes.play(
+      *(one, params, jax.random.key(1), tokenizer, make),
+      prompt_ids=[3, 4],
+      indices=[3, 4],
+      version=7,
+      segments=more,
+    )
+
+  return run
+
+
+@pytest.fixture(scope="module")
+def found(play):
+  return play(Echo)
 
 
 def test_a_template_that_strips_reasoning_is_refused_until_asked_for(tokenizer):
@@ -215,21 +224,13 @@ def test_a_person_reads_it_as_one_episode(found, tokenizer):
   assert len(lines) == TURNS
 
 
-def test_what_no_longer_fits_ends_the_episode(tokenizer, model, params):
+def test_what_no_longer_fits_ends_the_episode(play):
   class Long(Echo):
     def step(self, action):
       found = super().step(action)
       return ("l " * 60, *found[1:]) if self.index == 3 else found
 
-  more = tiny.make_engine(model, rewritten.shape(SHAPE))
-  found = episodes.play(
-    *(tiny.make_engine(model, SHAPE), params, jax.random.key(1), tokenizer),
-    Long,
-    prompt_ids=[3, 4],
-    indices=[3, 4],
-    version=7,
-    segments=more,
-  )
+  found = play(Long)
   assert found.stop[:4] == ["context_overflow"] * 4
   assert found.stop[4:] == ["max_turns"] * 4
 

@@ -223,7 +223,7 @@ def test_log_probs_are_those_of_the_trainer(decoder):
     assert gap.max() <= 1e-5
 
 
-@pytest.mark.parametrize("chunk", [1, 2, 4, 11])
+@pytest.mark.parametrize("chunk", [1, 4, 22])
 def test_a_prompt_in_chunks_is_the_whole_prompt(chunk):
   model, rng = tiny.policy(), np.random.default_rng(0)
   params = tiny.params(model)

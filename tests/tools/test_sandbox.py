@@ -182,10 +182,14 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_code_dies_with_the_parent(box):
+def test_code_dies_with_the_parent(box, tmp_path):
   del box
   before = set(attacks.children())
-  parent = subprocess.Popen([sys.executable, "-c", PARENT, "1"], cwd=ROOT)
+  parent = subprocess.Popen(
+    [sys.executable, "-c", PARENT, "1"],
+    cwd=ROOT,
+    env={**os.environ, "TMPDIR": str(tmp_path)},
+  )
   deadline = time.monotonic() + 10
   while not set(attacks.children()) - before and time.monotonic() < deadline:
     time.sleep(0.02)

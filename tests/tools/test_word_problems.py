@@ -73,7 +73,6 @@ def test_what_cannot_be_said_in_the_vocabulary_is_an_error():
 SETTINGS = """
 import dataclasses
 from rlx import config, experiment
-from rlx.rollout import config as rollouts
 from tests import tiny
 
 def get_config():
@@ -85,9 +84,7 @@ def get_config():
     task=dataclasses.replace(made.task, turns=2),
     steps=2,
     rollout=dataclasses.replace(made.rollout, num_prompts=4, group_size=2),
-    warm_start=experiment.WarmStart(
-      steps=2, batch_size=8, num_demonstrations=8
-    ),
+    warm_start=None,
     eval=experiment.EvalConfig(num=4, samples=2, greedy=False),
   )
 """

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rlx.rollout import branching as branchings
 from rlx.rollout import engine, plan, played, record
 from rlx.rollout import verbs as rollout_verbs
 
@@ -34,6 +35,7 @@ def grow(
   segment_tokens: int | None = None,
   trees: int | None = 1,
   max_depth: int = 15,
+  branching: branchings.Branching = branchings.Branching(),
 ) -> plan.Plan:
   """Grows trees from prompts, as many levels as there are widths.
 
@@ -54,7 +56,15 @@ def grow(
     trees: from each prompt, among which its children are dealt out evenly; None
       for one for each sample of the group.
     max_depth: what the recipe's credit can fuse.
+    branching: which open nodes go on, and which of them have more children.
+
+  Raises:
+    ValueError: branching is out of range.
   """
+  if min(branching.keep, branching.tokens) < 0:
+    raise ValueError(
+      f"keep={branching.keep}, tokens={branching.tokens}: must be 0 or more"
+    )
 
   def size(shape: engine.Shape) -> plan.Size:
     levels = widths(shape)
@@ -68,7 +78,7 @@ def grow(
   def collect(do: rollout_verbs.Verbs, prompt_ids, indices, memory):
     levels = widths(do.shape)
     num = do.shape.num_samples if trees is None else trees
-    forest = Forest(do, prompt_ids, indices, num)
+    forest = Forest(do, prompt_ids, indices, num, branching)
     for level in range(len(levels)):
       part = -(-do.shape.action_tokens // len(levels))
       tokens = min(segment_tokens or part, part)
@@ -88,8 +98,18 @@ def grow(
 class Forest:
   """Trees while they grow: nodes, and what was played to get them."""
 
-  def __init__(self, do: rollout_verbs.Verbs, prompt_ids, indices, trees: int):
+  def __init__(
+    self,
+    do: rollout_verbs.Verbs,
+    prompt_ids,
+    indices,
+    trees: int,
+    branching: branchings.Branching = branchings.Branching(),
+  ):
     self._do = do
+    self._branching = branching
+    # New tokens that the tree of each prompt may have had.
+    self._taken = np.zeros(len(prompt_ids), int)
     self._prompt_ids = np.asarray(prompt_ids)
     self._trees = trees
     self._start = do.start(prompt_ids, indices)
@@ -99,19 +119,86 @@ class Forest:
 
   def grow(self, level: int, allot: Allot, max_tokens: int | None) -> None:
     """Gives the open nodes of the level before their children."""
-    groups: dict[int, list[tuple[int, int, int]]] = {}
+    groups: dict[tuple[int, int], list[tuple[int, int, int]]] = {}
+    worth = self._worth(level)
     for prompt in range(len(self._prompt_ids)):
       parents = self._open(prompt, level)
+      if level and parents:
+        parents = self._prune(parents, worth)
       if not parents:
         continue
       done = sum(n.prompt == prompt and not n.open for n in self._nodes)
       counts = allot(self._do.shape, level, len(parents), done)
+      if level:
+        counts = self._deal(prompt, parents, counts, max_tokens)
+      each = max_tokens or self._do.shape.action_tokens
+      self._taken[prompt] += sum(counts) * each
       for parent, count in zip(parents, counts, strict=True):
         row = prompt if parent < 0 else self._nodes[parent].row
-        groups.setdefault(count, []).append((parent, prompt, row))
-    for count, members in sorted(groups.items()):
-      if count:
-        self._continue(level, members, count, max_tokens)
+        for part in self._parts(level, count):
+          groups.setdefault(part, []).append((parent, prompt, row))
+    for (count, seed), members in sorted(groups.items()):
+      self._continue(level, members, count, max_tokens, seed)
+
+  def _parts(self, level: int, count: int) -> list[tuple[int, int]]:
+    """How many children are drawn at once, and a seed of their own.
+
+    Where every parent has another number of them, these are powers of two, as
+    each is compiled.
+    """
+    how = self._branching
+    if not level or not (how.uncertain or how.tokens):
+      return [(count, level)] if count else []
+    bits = [k for k in range(count.bit_length()) if count >> k & 1]
+    return [(1 << k, level + (k << 16)) for k in bits]
+
+  def _worth(self, level: int) -> dict[int, float]:
+    """Asks once what all open nodes of the level before are worth, if asked."""
+    how = self._branching
+    if not level or not (how.keep or how.least > -np.inf):
+      return {}
+    nodes = [
+      k
+      for prompt in range(len(self._prompt_ids))
+      for k in self._open(prompt, level)
+    ]
+    if not nodes:
+      return {}
+    if how.worth is None:
+      found = -self._surprise(nodes)
+    else:
+      members = [(k, self._nodes[k].row) for k in nodes]
+      found = how.worth(self._do, *self._prefixes(members))
+    return dict(zip(nodes, found.tolist(), strict=True))
+
+  def _prune(self, parents: list[int], worth: dict[int, float]) -> list[int]:
+    if not worth:
+      return parents
+    known = np.array([worth[k] for k in parents])
+    how = self._branching
+    kept = branchings.prune(known, how.keep, how.least)
+    return [k for k, stays in zip(parents, kept, strict=True) if stays]
+
+  def _deal(self, prompt, parents, counts, max_tokens) -> Sequence[int]:
+    """Returns how many children the open nodes have instead of `counts`."""
+    how, total = self._branching, sum(counts)
+    if how.tokens:
+      each = max_tokens or self._do.shape.action_tokens
+      room = (how.tokens - int(self._taken[prompt])) // each
+      total = max(min(total, room), min(len(parents), total))
+    if not how.uncertain and total == sum(counts):
+      return counts
+    score = np.ones(len(parents))
+    if how.uncertain:
+      score = self._surprise(parents)
+    return branchings.deal(score, total, total).tolist()
+
+  def _surprise(self, nodes: Sequence[int]) -> np.ndarray:
+    each = [self._nodes[k] for k in nodes]
+    found = [
+      branchings.surprise(self._drawn[n.drawn].record, [n.row]) for n in each
+    ]
+    return np.concatenate(found)
 
   def _open(self, prompt: int, level: int) -> list[int]:
     if level == 0:
@@ -122,7 +209,7 @@ class Forest:
       if (n.prompt, n.depth, n.open) == (prompt, level - 1, True)
     ]
 
-  def _continue(self, level, members, count, max_tokens) -> None:
+  def _continue(self, level, members, count, max_tokens, seed) -> None:
     """Draws `count` children of each of the members."""
     before, cuts = self._prefixes([(k, row) for k, _, row in members])
     single = self._do.shape.turns == 1
@@ -132,8 +219,13 @@ class Forest:
       count,
       max_tokens=max_tokens if single else None,
       max_turns=None if single else 1,
-      seed=level,
+      seed=seed,
     )
+    if self._branching.at is not None and single:
+      begin = np.repeat([cut.length for cut in cuts], count)
+      found = branchings.cut_back(
+        found, begin.tolist(), self._branching.at, self._do.tokenizer
+      )
     self._spent.update(found.seconds)
     drawn = len(self._drawn)
     self._drawn.append(found)

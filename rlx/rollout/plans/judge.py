@@ -5,11 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rlx.rollout import played, record
+from rlx.rollout import played, record, values
 from rlx.rollout import verbs as rollout_verbs
 
 SEED = 1  # The continuations are not what was sampled in the first place.
-UNFINISHED = ("max_tokens", "cut")
 
 
 class Judge(NamedTuple):
@@ -55,23 +54,16 @@ def estimate(
   suffix = suffix_of(do, judge)
   if suffix:
     before, places = append(one, places, suffix)
-  found = do.continue_from(
+  found = values.values(
+    do,
     before,
     places,
     judge.continuations,
-    max_tokens=judge.max_tokens if do.shape.turns == 1 else None,
+    max_tokens=judge.max_tokens,
     seed=SEED,
   )
-  outcome = found.record.outcome()
-  if do.shape.turns == 1:
-    outcome = np.where(np.isin(found.stop, UNFINISHED), 0.0, outcome)
-  exists = found.record.turns > 0
-  fold = lambda x: x.reshape(len(cuts), judge.continuations).sum(1)
-  count = fold(exists.astype(np.float64))
-  total = fold(np.where(exists, outcome, 0.0))
-  value = np.where(count > 0, total / np.maximum(count, 1), np.nan)
   paid = [one.record.reward[x.row, : x.step].sum() for x in cuts]
-  return value + np.array(paid), dict(found.seconds)
+  return found.mean + np.array(paid), dict(found.seconds)
 
 
 def append(

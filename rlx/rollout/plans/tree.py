@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from rlx.rollout import branching as branchings
 from rlx.rollout import engine, plan
 from rlx.rollout.plans import grow
 
@@ -14,6 +15,7 @@ def tree(
   segment_tokens: int | None = None,
   trees: int = 1,
   max_depth: int = 15,
+  branching: branchings.Branching = branchings.Branching(),
 ) -> plan.Plan:
   """Trees in which each open node of level d has `branches[d]` children.
 
@@ -27,6 +29,8 @@ def tree(
     segment_tokens: most of a completion's step, see `grow.grow`.
     trees: from each prompt. Rows of different trees are no siblings.
     max_depth: what the recipe's credit can fuse.
+    branching: which open nodes go on, and which of them have more children than
+      others: on each level there are as many as if all had `branches[d]`.
 
   Raises:
     ValueError: a number is not positive.
@@ -52,6 +56,7 @@ def tree(
     segment_tokens=segment_tokens,
     trees=trees,
     max_depth=max_depth,
+    branching=branching,
   )
 
 

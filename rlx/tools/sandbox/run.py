@@ -140,8 +140,6 @@ class Sandbox:
     self, code: str, limits: runs.Limits
   ) -> tuple[list[str], runs.Ended]:
     """The layers that there were, and what became of code."""
-    # Root removes what a child leaves, whatever its permissions; another user
-    # may have to leave an empty shell behind.
     with tempfile.TemporaryDirectory(
       prefix="rlx-", ignore_cleanup_errors=True
     ) as folder:

@@ -3,6 +3,8 @@ again, and under NumPy and under JAX alike."""
 
 import dataclasses
 import random
+from collections.abc import Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -61,7 +63,7 @@ def test_slips_are_those_that_gymnasium_draws_from_the_seed():
   assert seen == {0, 1, 2}
 
 
-def walk(task, index, seed, turns=12):
+def walk(task, index, seed, turns=12) -> Iterator[tuple[Any, ...]]:
   """Actions, some unreadable, and what the episode on the host answers."""
   rng, game = random.Random(seed), task.on_device()
   episode = task.episode(index, "train")
@@ -112,7 +114,9 @@ def test_they_are_tasks_whose_words_are_known_and_whose_starts_are_fixed(task):
   for _, text, found, _ in walk(task, 3, 0):
     assert {*found[0].split()} <= words
     assert text in (None, "nothing") or {*text.split()} <= words
-  first = [task.episode(i, s).reset(0)[0] for s in ("train", "test") for i in (1, 1)]
+  first = [
+    task.episode(i, s).reset(0)[0] for s in ("train", "test") for i in (1, 1)
+  ]
   assert first[0] == first[1]
   assert first[2] == first[3]
 
@@ -215,7 +219,8 @@ def test_the_memory_asks_for_what_was_put_last(index):
   task = dataclasses.replace(MEMORY, skill=1.0)
   episode, known = task.episode(index, "train"), {}
   shown, _ = episode.reset(0)
-  total, answers, found = 0.0, 0, None
+  total, answers = 0.0, 0
+  found: list[Any] = []
   for seen, answer in task.demonstration(index, 0):
     assert seen == shown
     kind, key, *value = shown.split()
@@ -228,7 +233,6 @@ def test_the_memory_asks_for_what_was_put_last(index):
     assert (reward > 0) == (kind == "ask")
     total += reward
   assert answers
-  assert found is not None
   assert found[0]
   assert found[2]["success"]
   assert total == pytest.approx(1)

@@ -80,7 +80,10 @@ def test_tokens_are_read_as_their_text_is(kind, task):
     rows.append(ids)
   if kind == "bytes":
     rows += [tokenizer.encode(w.upper()) for w in game.actions]
-    rows += [tokenizer.encode(f"\u00a0{game.actions[0]}"), tokenizer.encode("\u212a1")]
+    rows += [
+      tokenizer.encode(f"\u00a0{game.actions[0]}"),
+      tokenizer.encode("\u212a1"),
+    ]
   wide = np.zeros((len(rows), max(map(len, rows))), np.int32)
   for row, ids in zip(wide, rows, strict=True):
     row[: len(ids)] = ids

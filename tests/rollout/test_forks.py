@@ -227,7 +227,7 @@ def test_prompts_that_begin_another_share_its_trunk():
   # All on one would not be prefixes of one sequence.
   assert layout.arrange(rows, 2, 8, 0) is None
   # Two to a trunk, these are five trunks, and there is room for three.
-  assert layout.arrange([np.array([k]) for k in range(5)], 2, 2, 0) is None
+  assert layout.arrange([np.array([k, k]) for k in range(5)], 2, 2, 0) is None
 
 
 def test_prompts_that_fork_have_the_rest_in_pages_of_their_own():
@@ -238,8 +238,11 @@ def test_prompts_that_fork_have_the_rest_in_pages_of_their_own():
   # They have nine tokens in common, of which two pages are whole; the last
   # token of each is read anyway.
   np.testing.assert_array_equal(found.cut, [10, 8, 9])
-  assert layout.arrange([*rows, np.arange(9)[::-1]], 4, 8, 1) is None
-  assert layout.arrange([*rows, np.arange(9)[::-1]], 4, 8, 2) is not None
+  other = [*rows, np.arange(9)[::-1]]
+  assert layout.arrange(other, 4, 8, 1) is None
+  found = layout.arrange(other, 4, 3, 1)
+  assert found is not None
+  assert found.trunks == [[3], [0, 1, 2]]
 
 
 def test_one_sequence_must_find_room():

@@ -37,7 +37,8 @@ class Policy(NamedTuple):
       `window` (static) is an upper bound on `positions + 1`: slots beyond it are
       not read. Where it equals the chunk's length, the chunk begins at position
       0, and the cache is not read at all. Positions written past the end of
-      what is valid are overwritten by later calls.
+      what is valid are overwritten by later calls; what would be written before
+      slot 0, as of rows that wait, is dropped.
       With a `trunk`, a cache of T rows that is read and never written, B is a
       multiple of T, and row `b` continues the first `cut[b]` slots of trunk row
       `b // (B / T)`: it sees these, and slot `s` of its own holds position

@@ -67,13 +67,17 @@ class Bench:
 
   def continuing(self, shape: engine.Shape, memory=None):
     """Returns `continue_from`, which reads prefixes again without a memory."""
-    make = functools.partial(engine.make_engine, self._model, **self._settings)
-    if memory is not None:
-      make = functools.partial(
-        *(forks.make_engine, self._model),
-        memory=memory,
-        **self._settings,
-      )
+    def make(one: engine.Shape) -> engine.Engine:
+      # No prefix is longer, so that none is padded further.
+      longest = min(one.prompt_tokens, self.workload.prefix_tokens)
+      one = one._replace(prompt_tokens=longest)
+      return engine.make_engine(self._model, one, **self._settings)
+
+    forked = functools.partial(
+      *(forks.make_engine, self._model),
+      memory=memory,
+      **self._settings,
+    )
 
     def go_on(made, params, before, cuts, **settings):
       return completions.go_on(
@@ -83,7 +87,8 @@ class Bench:
         **settings,
       )
 
-    call = bind.continuing(shape, make, go_on, devices=1)
+    made = make if memory is None else forked
+    call = bind.continuing(shape, made, go_on, devices=1)
     return functools.partial(call, self._params, 0)
 
   def start(self, shape: engine.Shape) -> played.Played:

@@ -67,6 +67,7 @@ class Bench:
 
   def continuing(self, shape: engine.Shape, memory=None):
     """Returns `continue_from`, which reads prefixes again without a memory."""
+
     def make(one: engine.Shape) -> engine.Engine:
       # No prefix is longer, so that none is padded further.
       longest = min(one.prompt_tokens, self.workload.prefix_tokens)

@@ -10,7 +10,7 @@ import pytest
 from rlx import config, experiment, prompts, recipes, rollouts
 from rlx.recipes import recipe as recipe_types
 from rlx.rollout import config as rollout_config
-from rlx.rollout import plan, verbs
+from rlx.rollout import engine, forks, plan, verbs
 from tests import tiny
 
 PROMPTS = ("l", "r l", "r")
@@ -301,3 +301,27 @@ def test_a_step_without_the_evidence_costs_its_episode_only():
 def test_recipes_are_known_by_their_type():
   assert isinstance(recipes.grpo(), recipe_types.Recipe)
   assert jax.tree.leaves(plan.sample().memory(tiny.shape())) == []
+
+
+def test_nothing_tells_what_was_kept_from_what_is_read_again(
+  completed, walked, monkeypatch
+):
+  def again(model, shape, memory, **settings):
+    del memory
+    return engine.make_engine(model, shape, **settings)
+
+  monkeypatch.setattr(forks, "make_engine", again)
+  for task, (do, played) in ((TASK, completed), (Walk(), walked)):
+    other, same = bind(task, ["process"])
+    np.testing.assert_array_equal(same.record.tokens, played.record.tokens)
+    # A completion's second token, an episode's second turn.
+    begun = [x if task is TASK else x[1] for x in played.origin]
+    cuts = [
+      verbs.Cut(row, x.length + int(task is TASK))
+      for row, x in enumerate(begun)
+    ]
+    one = do.continue_from(played, cuts, 3).record
+    two = other.continue_from(same, cuts, 3).record
+    np.testing.assert_array_equal(one.tokens, two.tokens)
+    np.testing.assert_allclose(one.log_probs, two.log_probs, atol=1e-5)
+    np.testing.assert_array_equal(one.reward, two.reward)

@@ -1,31 +1,18 @@
-"""Growing trees with the verbs, and their layout: a row for every edge."""
+"""Growing trees with the verbs."""
 
 import collections
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import numpy as np
 
 from rlx.rollout import branching as branchings
-from rlx.rollout import engine, plan, played, record
+from rlx.rollout import engine, plan, played
 from rlx.rollout import verbs as rollout_verbs
+from rlx.rollout.plans import edges
 
 # (shape, level, open nodes of a prompt, its finished ones) -> how many children
 # each of its open nodes has.
 Allot = Callable[[engine.Shape, int, int, int], Sequence[int]]
-
-
-class Node(NamedTuple):
-  """An edge of a tree: what was drawn in one step, behind its prefix."""
-
-  drawn: int  # Which call of `continue_from` drew it.
-  row: int  # In what that call returned.
-  parent: int  # Its number among the nodes, -1 for a child of the prompt.
-  prompt: int  # Its place in the batch.
-  tree: int  # Unique in the batch.
-  depth: int
-  paid: float  # Rewards on the path from the prompt, its own included.
-  open: bool  # Not finished, so that it is to have children.
 
 
 def grow(
@@ -113,7 +100,7 @@ class Forest:
     self._prompt_ids = np.asarray(prompt_ids)
     self._trees = trees
     self._start = do.start(prompt_ids, indices)
-    self._nodes: list[Node] = []
+    self._nodes: list[edges.Node] = []
     self._drawn: list[played.Played] = []
     self._spent: collections.Counter[str] = collections.Counter()
 
@@ -234,7 +221,7 @@ class Forest:
       above = self._nodes[parent] if parent >= 0 else None
       nth = row % count * self._trees // count
       self._nodes.append(
-        Node(
+        edges.Node(
           drawn=drawn,
           row=row,
           parent=parent,
@@ -264,75 +251,12 @@ class Forest:
 
   def lay_out(self, size: plan.Size) -> played.Played:
     """Returns the nodes as rows, and leaves out what has no leaf below it."""
-    each = size.rows // self._do.shape.num_prompts
-    rows, inner = self._rows(each)
-    num = len(self._prompt_ids)
-    log = record.Record.empty(
-      np.repeat(self._prompt_ids, each),
-      np.tile(np.arange(each), num),
-      length=size.length,
-      turns=1,
-      version=self._do.version,
-      evidence=tuple(self._drawn[0].record.columns) if self._drawn else (),
+    found = edges.lay_out(
+      self._nodes,
+      self._drawn,
+      self._prompt_ids,
+      size,
+      size.rows // self._do.shape.num_prompts,
+      self._do.version,
     )
-    column: dict[str, np.ndarray] = {
-      name: np.zeros((size.rows, 1), np.int32) for name in ("depth", "tree")
-    }
-    column["parent"] = np.full((size.rows, 1), -1, np.int32)
-    out = played.Played(
-      record=log,
-      success=np.zeros(size.rows, bool),
-      stop=["dropped"] * size.rows,
-      parse_errors=np.zeros(size.rows, np.int32),
-      seconds=dict(self._spent),
-      rewards=played.mean_rewards(self._drawn),
-      whole=np.zeros(size.rows, bool),
-    )
-    column["outcome"] = np.zeros((size.rows, 1), np.float32)
-    for number, row in rows.items():
-      node = self._nodes[number]
-      _copy(self._drawn[node.drawn], node.row, out, row)
-      column["depth"][row], column["tree"][row] = node.depth, node.tree
-      column["parent"][row] = rows.get(node.parent, -1)
-      column["outcome"][row] = node.paid
-      assert out.whole is not None
-      out.whole[row] = number not in inner
-    log.columns.update(column)
-    chosen = np.where(log.mask, log.raw_log_probs, 0.0)
-    log.columns["segment_log_prob"] = chosen.sum(1, keepdims=True)
-    return out
-
-  def _rows(self, each: int) -> tuple[dict[int, int], set[int]]:
-    """Returns the row of each node that has one, and the inner nodes."""
-    inner: set[int] = set()
-    kept: list[int] = []
-    # Children have higher numbers than their parents.
-    for number in reversed(range(len(self._nodes))):
-      node = self._nodes[number]
-      if node.open and number not in inner:
-        continue  # None of its children could be played.
-      kept.append(number)
-      inner.add(node.parent)
-    rows, used = {}, collections.Counter()
-    for number in reversed(kept):
-      prompt = self._nodes[number].prompt
-      rows[number] = prompt * each + used[prompt]
-      used[prompt] += 1
-    return rows, inner
-
-
-def _copy(source: played.Played, here: int, out: played.Played, row: int):
-  """Copies a row of one step into a batch."""
-  old, new = source.record, out.record
-  size = old.length[here]
-  for name in ("tokens", "mask", "log_probs", "raw_log_probs"):
-    getattr(new, name)[row, :size] = getattr(old, name)[here, :size]
-  new.segment[row] = np.where(new.mask[row], row, -1)
-  new.length[row], new.turns[row] = size, 1
-  for name in ("reward", "state", "action", "next_state"):
-    getattr(new, name)[row] = getattr(old, name)[here, :1]
-  for name, column in old.columns.items():
-    new.columns[name][row] = column[here, :1]
-  out.success[row] = source.success[here]
-  out.stop[row] = source.stop[here]
-  out.parse_errors[row] = source.parse_errors[here]
+    return found._replace(seconds=dict(self._spent))

@@ -41,9 +41,16 @@ class Place:
 
 def of(mesh: Mesh | None) -> Place | None:
   """The place where kernels run; None: there are none, or nothing is known."""
-  if mesh is None or mesh.devices.flat[0].platform != "tpu":
+  if mesh is None or platform(mesh) != "tpu":
     return None
   return Place(mesh)
+
+
+def platform(mesh: Mesh | None) -> str:
+  """What the devices of a mesh are; without one, those of this process."""
+  if mesh is None:
+    return jax.default_backend()
+  return mesh.devices.flat[0].platform
 
 
 def parts(place: Place) -> int:

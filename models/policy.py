@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
 from rlx import policy
-from rlx.models import block, decoder, pages
+from rlx.models import block, decoder, pages, place
 from rlx.models import config as config_lib
 
 
@@ -46,7 +46,7 @@ def make_policy(
 
   def prepare(params):
     # A slice of a stack is a copy on a CPU, and else made in every step.
-    if "layers" not in params or _platform(mesh) != "cpu":
+    if "layers" not in params or place.platform(mesh) != "cpu":
       return params
     rest = {name: x for name, x in params.items() if name != "layers"}
     layers = range(config.num_layers)
@@ -120,12 +120,6 @@ def _before(
   previous = jnp.pad(segments[:, :-1], shift, constant_values=-1)
   same = segments == previous
   return jnp.where(same, jnp.pad(scores[:, :-1], shift), 0.0)
-
-
-def _platform(mesh: Mesh | None) -> str:
-  return (
-    jax.default_backend() if mesh is None else mesh.devices.flat[0].platform
-  )
 
 
 def _init(module: decoder.Decoder, key: Array) -> Any:

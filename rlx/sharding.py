@@ -146,6 +146,13 @@ def batch_devices(mesh: Mesh) -> int:
   return mesh.shape["data"] * mesh.shape["fsdp"]
 
 
+def place_rows(mesh: Mesh, x: np.ndarray) -> jax.Array:
+  """Puts rows on the mesh: split over its batch axes if that comes out even."""
+  if x.shape[0] % batch_devices(mesh):
+    return jax.device_put(x, replicated(mesh))
+  return jax.device_put(x, batch_sharding(mesh, x.ndim))
+
+
 def check_divides(name: str, rows: int, mesh: Mesh) -> None:
   """Refuses a number of rows that does not split evenly over the mesh.
 

@@ -10,7 +10,9 @@ from rlx.packing.walk import Walk
 
 
 class Pack(NamedTuple):
-  """A micro-batch of packs: int32, of NumPy or on the devices. Axes: P packs, W columns, M targets.
+  """A micro-batch of packs: int32, of NumPy or on the devices.
+
+  Axes: P packs, W columns, M targets.
 
   Attributes:
     rows: [P * S], indices into the batch, S of each pack; those that only fill

@@ -8,11 +8,10 @@ The record is the same.
 import functools
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.sharding import Mesh
 
 from rlx import policy as policies
@@ -57,19 +56,16 @@ def make_program(
     stop_ids=tuple(stop_ids),
     max_new=shape.action_tokens,
   )
-  open_ = _opening(policy, shape, write, mesh)
+  begin = engines.beginning(policy, shape, write, mesh)
   append = engines.appending(policy, shape, write, mesh)
   act = functools.partial(device_turns.act, shape, game)
   rows_first = sharding.batch_sharding(mesh, 1)
 
   @functools.partial(jax.jit, out_shardings=rows_first)
   def play(params, key, prompt_ids, tokens, length, states, language):
-    repeat = _repeating(shape, mesh)
-    samples = jnp.tile(
-      jnp.arange(shape.num_samples, dtype=jnp.int32), shape.num_prompts
-    )
-    keys = sampling.row_keys(key, repeat(prompt_ids), samples)
-    decoded, kept = open_(params, keys, tokens, length)
+    repeat = engines.repeating(shape, mesh)
+    keys = engines.first_keys(key, prompt_ids, shape, mesh)
+    decoded, kept = begin(params, keys, tokens, length)
     rows = device_turns.begin(shape, repeat(states), repeat(length))
     trace = device_turns.empty(shape, game, rows.state)
     rows, trace = act(language, jnp.int32(0), rows, trace, decoded)
@@ -94,47 +90,12 @@ def make_program(
 
   def run(params, key, prompt_ids, tokens, length, states):
     began = time.perf_counter()
-    place = functools.partial(_place, mesh)
+    place = functools.partial(sharding.place_rows, mesh)
     given = jax.tree.map(place, (prompt_ids, tokens, length, states))
     trace = jax.device_get(play(params, key, *given, tables))
     return trace, time.perf_counter() - began
 
   return Program(shape, game, run)
-
-
-def _opening(policy, shape: engines.Shape, write, mesh: Mesh) -> Callable:
-  """Returns the first turn of all rows, not yet compiled: `Engine.first`."""
-  alone = shape.num_prompts % sharding.batch_devices(mesh) != 0
-
-  def open_(params, keys, tokens, length):
-    repeat = _repeating(shape, mesh)
-    hidden, trunk = decode.prefill(
-      policy, params, tokens, length, shape.prompt_tokens
-    )
-    trunk = decode.share(trunk, shape.num_samples) if alone else trunk
-    trunk, cut = _split(mesh, trunk), repeat(length)
-    decoded, cache = write(
-      params,
-      _split(mesh, policy.init_cache(shape.rows, shape.cache_length)),
-      repeat(hidden),
-      cut,
-      jnp.ones((shape.rows,), bool),
-      keys,
-      window=shape.window(0),
-      trunk=trunk,
-      cut=cut,
-    )
-    return decoded, engines.Kept(trunk, cache, cut)
-
-  return open_
-
-
-def _repeating(shape: engines.Shape, mesh: Mesh) -> Callable:
-  """Returns `(tree of a row a prompt) -> tree of a row a sample`."""
-  return lambda tree: _split(
-    mesh,
-    jax.tree.map(lambda x: jnp.repeat(x, shape.num_samples, axis=0), tree),
-  )
 
 
 def _windows(shape: engines.Shape) -> list[tuple[int, int]]:
@@ -143,18 +104,3 @@ def _windows(shape: engines.Shape) -> list[tuple[int, int]]:
   for turn in range(1, shape.turns):
     ends[shape.window(turn)] = turn + 1
   return list(ends.items())
-
-
-def _split(mesh: Mesh, tree: Any) -> Any:
-  return jax.tree.map(
-    lambda x: jax.lax.with_sharding_constraint(
-      x, sharding.batch_sharding(mesh, x.ndim)
-    ),
-    tree,
-  )
-
-
-def _place(mesh: Mesh, x: np.ndarray) -> jax.Array:
-  if x.shape[0] % sharding.batch_devices(mesh):
-    return jax.device_put(x, sharding.replicated(mesh))
-  return jax.device_put(x, sharding.batch_sharding(mesh, x.ndim))

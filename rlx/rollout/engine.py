@@ -120,7 +120,6 @@ def make_engine(
     memory: what is drawn can be kept in it, to go on from.
   """
   sharding.check_divides("prompts × samples", shape.rows, mesh)
-  split = functools.partial(_split, mesh)
   write = functools.partial(
     decode.decode,
     policy,
@@ -128,36 +127,14 @@ def make_engine(
     stop_ids=stop_ids,
     max_new=shape.action_tokens,
   )
+  begin_rows = beginning(policy, shape, write, mesh)
   append = appending(policy, shape, write, mesh)
   rows = sharding.batch_sharding(mesh, 1)
 
-  # A trunk is split over the devices as its rows are, if that comes out even.
-  alone = shape.num_prompts % sharding.batch_devices(mesh) != 0
-
   @functools.partial(jax.jit, out_shardings=rows)
   def first(params, key, prompt_ids, tokens, length, limit=None):
-    group = shape.num_samples
-    hidden, trunk = decode.prefill(
-      policy, params, tokens, length, shape.prompt_tokens
-    )
-    repeat = lambda x: split(jnp.repeat(x, group, axis=0))
-    trunk = split(decode.share(trunk, group) if alone else trunk)
-    samples = jnp.tile(jnp.arange(group, dtype=jnp.int32), shape.num_prompts)
-    keys = sampling.row_keys(key, repeat(prompt_ids), samples)
-    cut = repeat(length)
-    decoded, cache = write(
-      params,
-      split(policy.init_cache(shape.rows, shape.cache_length)),
-      repeat(hidden),
-      cut,
-      jnp.ones((shape.rows,), bool),
-      keys,
-      window=shape.window(0),
-      trunk=trunk,
-      cut=cut,
-      budget=limit,
-    )
-    return decoded, Kept(trunk, cache, cut)
+    keys = first_keys(key, prompt_ids, shape, mesh)
+    return begin_rows(params, keys, tokens, length, limit)
 
   @functools.partial(
     jax.jit, static_argnames="window", donate_argnums=2, out_shardings=rows
@@ -168,11 +145,7 @@ def make_engine(
     keys = sampling.row_keys(key, prompt_ids, samples)
     return append(params, kept, keys, tokens, start, length, live, window)
 
-  def place(x: np.ndarray):
-    if x.shape[0] % sharding.batch_devices(mesh):
-      return jax.device_put(x, sharding.replicated(mesh))
-    return jax.device_put(x, sharding.batch_sharding(mesh, x.ndim))
-
+  place = functools.partial(sharding.place_rows, mesh)
   compiling, begun = ahead.Ahead(), []
 
   def begin(params, key, *prompts):
@@ -206,6 +179,53 @@ def make_engine(
     )
 
   return Engine(shape, begin, go_on, place, keep if memory else None)
+
+
+def first_keys(
+  key: jax.Array, prompt_ids: jax.Array, shape: Shape, mesh: Mesh
+) -> jax.Array:
+  """Returns the keys of a first turn's rows, see `sampling.row_keys`."""
+  samples = jnp.arange(shape.num_samples, dtype=jnp.int32)
+  samples = jnp.tile(samples, shape.num_prompts)
+  return sampling.row_keys(key, repeating(shape, mesh)(prompt_ids), samples)
+
+
+def repeating(shape: Shape, mesh: Mesh) -> Callable:
+  """Returns `(tree of a row a prompt) -> tree of a row a sample`."""
+  return lambda tree: _split(mesh, decode.share(tree, shape.num_samples))
+
+
+def beginning(policy, shape: Shape, write, mesh: Mesh) -> Callable:
+  """Returns what reads prompts and lets all their rows write, not yet compiled.
+
+  It is `(params, keys[N], tokens[P C], length[P], limit=None) -> (Decoded,
+  Kept)`.
+  """
+  repeat = repeating(shape, mesh)
+  # A trunk is split over the devices as its rows are, if that comes out even.
+  alone = shape.num_prompts % sharding.batch_devices(mesh) != 0
+
+  def begin_rows(params, keys, tokens, length, limit=None):
+    hidden, trunk = decode.prefill(
+      policy, params, tokens, length, shape.prompt_tokens
+    )
+    trunk = repeat(trunk) if alone else _split(mesh, trunk)
+    cut = repeat(length)
+    decoded, cache = write(
+      params,
+      _split(mesh, policy.init_cache(shape.rows, shape.cache_length)),
+      repeat(hidden),
+      cut,
+      jnp.ones((shape.rows,), bool),
+      keys,
+      window=shape.window(0),
+      trunk=trunk,
+      cut=cut,
+      budget=limit,
+    )
+    return decoded, Kept(trunk, cache, cut)
+
+  return begin_rows
 
 
 def appending(policy, shape: Shape, write, mesh: Mesh) -> Callable:

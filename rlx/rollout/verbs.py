@@ -34,9 +34,9 @@ class Verbs(NamedTuple):
     start: `(prompt_ids, indices) -> Played`: a row a prompt, with the prompt
       and nothing else: what trees grow from.
     continue_from: `(played, cuts, n, *, max_tokens=None, max_turns=None,
-      seed=0, keep=True) -> Played`: `n` rows for each cut, in order. A row holds the kept
-      tokens, which nobody chose, then what was drawn. Its record's steps are
-      the new ones. Rewards are those of the new steps; a completion's reward is
+      seed=0, keep=True) -> Played`: `n` rows for each cut, in order. A row
+      holds the kept tokens, which nobody chose, then what was drawn. Its
+      record's steps are the new ones. Rewards are those of the new steps; a completion's reward is
       that of the whole text, kept part included. With `max_tokens` a
       completion, and with `max_turns` an episode, may stay unfinished: its
       `stop` is then "cut", a completion is not scored, and it can be continued.

@@ -74,7 +74,9 @@ def make(
     placed = done(after)
     gained = placed - done(state)
     solved = placed == num_boxes
-    reward = xp.where(readable, box_reward * gained + solved, -invalid_penalty)
+    # Rounded as on a device, where there is no wider number.
+    paid = np.float32(box_reward) * gained + solved
+    reward = xp.where(readable, paid, -invalid_penalty)
     told = xp.stack([gained > 0, readable])
     return protocol.Stepped(
       state=after,

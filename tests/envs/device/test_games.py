@@ -105,6 +105,21 @@ def test_a_game_is_its_episode_under_jax_as_on_the_host(task):
       assert game.state_key(tuple(key.tolist())) == found[-1]["state_key"]
 
 
+def test_a_box_reward_that_is_no_binary_fraction_is_rounded_alike():
+  """0.18 + 1 is another float32 where 0.18 was rounded first."""
+  game = dataclasses.replace(ROOM, boxes=1, box_reward=0.18).on_device()
+  start = game.begin(0, "train", 0)
+  # Player, box and target in a row.
+  cells, boxes = np.zeros(16, np.int32), np.zeros(16, bool)
+  cells[2], boxes[1] = 2, True
+  state = start._replace(cells=cells, boxes=boxes, player=np.int32(0))
+  right = np.int32(game.actions.index("right"))
+  host = game.step(state, right, np)
+  chip = game.step(jax.tree.map(jnp.asarray, state), right, jnp)
+  assert host.terminated
+  assert chip.reward == host.reward > 1
+
+
 @pytest.mark.parametrize("task", ALL, ids=name_of)
 def test_they_are_tasks_whose_words_are_known_and_whose_starts_are_fixed(task):
   assert isinstance(task, protocol.Task)

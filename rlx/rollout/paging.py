@@ -36,9 +36,7 @@ def place(mesh: Mesh, x: np.ndarray) -> Any:
   """Returns an array of rows, split over the mesh if that comes out even."""
   if mesh.devices.size == 1:
     return x  # A program takes it along faster than it is put there.
-  if x.shape[0] % sharding.batch_devices(mesh):
-    return jax.device_put(x, sharding.replicated(mesh))
-  return jax.device_put(x, sharding.batch_sharding(mesh, x.ndim))
+  return sharding.place_rows(mesh, x)
 
 
 def compile_(

@@ -36,12 +36,13 @@ class Verbs(NamedTuple):
     continue_from: `(played, cuts, n, *, max_tokens=None, max_turns=None,
       seed=0, keep=True) -> Played`: `n` rows for each cut, in order. A row
       holds the kept tokens, which nobody chose, then what was drawn. Its
-      record's steps are the new ones. Rewards are those of the new steps; a completion's reward is
-      that of the whole text, kept part included. With `max_tokens` a
-      completion, and with `max_turns` an episode, may stay unfinished: its
-      `stop` is then "cut", a completion is not scored, and it can be continued.
-      `seed` tells draws from one place apart. Without `keep`, episodes cannot
-      be continued again, and completions only by reading them again.
+      record's steps are the new ones. Rewards are those of the new steps; a
+      completion's reward is that of the whole text, kept part included. With
+      `max_tokens` a completion, and with `max_turns` an episode, may stay
+      unfinished: its `stop` is then "cut", a completion is not scored, and it
+      can be continued. `seed` tells draws from one place apart. Without `keep`,
+      episodes cannot be continued again, and completions only by reading them
+      again.
     score: `(played, rows, texts) -> (rewards[N], successes[N])`: what the task
       pays for these completions of the rows' prompts. Single-turn tasks only.
     tokenizer: of the model.

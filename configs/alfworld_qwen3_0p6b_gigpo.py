@@ -29,6 +29,9 @@ def get_config() -> experiment.TrainConfig:
       max_prompt_length=512,
       max_turn_length=384,
       max_completion_length=64,
+      # The engine is slow, and only one command is carried out in a process.
+      environment_pool="processes",
+      environment_seconds=600.0,
     ),
     optimizer=OptimizerConfig(learning_rate=1e-6, warmup_steps=10),
     learner=LearnerConfig(microbatch_tokens=16384),

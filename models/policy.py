@@ -45,6 +45,7 @@ def make_policy(
     )
 
   def prepare(params):
+    params = _rounded(params, config.dtype)
     # A slice of a stack is a copy on a CPU, and else made in every step.
     if "layers" not in params or place.platform(mesh) != "cpu":
       return params
@@ -120,6 +121,18 @@ def _before(
   previous = jnp.pad(segments[:, :-1], shift, constant_values=-1)
   same = segments == previous
   return jnp.where(same, jnp.pad(scores[:, :-1], shift), 0.0)
+
+
+def _rounded(params: Any, dtype: str) -> Any:
+  """Rounds weights to the dtype in which every use rounds them: a step of a
+  loop then reads them in that. Norms are computed in float32 and stay."""
+  if jnp.dtype(dtype).itemsize >= jnp.dtype(jnp.float32).itemsize:
+    return params
+
+  def leaf(path, x):
+    return x if path[-1].key.endswith("norm") else x.astype(dtype)
+
+  return jax.tree_util.tree_map_with_path(leaf, params)
 
 
 def _init(module: decoder.Decoder, key: Array) -> Any:

@@ -147,8 +147,12 @@ ALL: tuple[Family, ...] = (
     "procbench-whole",
     prompts.PromptTask(
       data=spec(procbench.problems),
-      rewards=(procbench.prefix_accuracy, procbench.sequential_match),
-      reward_weights=(1.0, 0.0),
+      rewards=(
+        procbench.prefix_accuracy,
+        procbench.sequential_match,
+        procbench.final_match,
+      ),
+      reward_weights=(1.0, 0.0, 0.0),
     ),
     "a procedure with all its states in one answer",
   ),

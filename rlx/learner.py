@@ -115,7 +115,8 @@ def make_learner(
     temperature=temperature,
     memory=memory,
   )
-  sizes = (length, rows, config.microbatch_tokens, sharding.batch_devices(mesh))
+  tokens, group_tokens = config.limits
+  sizes = (length, rows, tokens, sharding.batch_devices(mesh))
   if sharing:
     cut = views.packed(
       *sizes,
@@ -123,6 +124,7 @@ def make_learner(
       params=run.state.params["policy"],
       prompt=prompt,
       group=group,
+      group_tokens=group_tokens,
       chosen=max_chosen,
     )
   else:
@@ -182,7 +184,7 @@ def _update(run, recipe, config, split, state, reference, rollout, steps):
   state = dataclasses.replace(state, credit=credit)
   # The first update sees the policy as it was: its ratio is exactly 1.
   fresh = config.old_log_probs == "trainer"
-  for chosen in _passes(config, turn, len(every)):
+  for chosen in _passes(config, turn, rollout, steps):
     part = whole
     if config.num_minibatches > 1:
       views_of = split(rollout, chosen)
@@ -215,10 +217,25 @@ def _scores_first(recipe, config, reference) -> bool:
   )
 
 
-def _passes(config, turn: int, rows: int):
+def _passes(config, turn: int, rollout, steps):
+  """Rows of each update, bool [B]: those of one trajectory are in one of them."""
+  rows = np.arange(len(rollout.tokens))
+  if config.num_minibatches > 1:
+    rows = _first_rows(rollout, steps)
   for iteration in range(config.num_iterations):
     rng = np.random.default_rng((turn, iteration))
-    yield from microbatches.minibatches(rows, config.num_minibatches, rng)
+    parts = microbatches.minibatches(len(rows), config.num_minibatches, rng)
+    yield from (part[rows] for part in parts)
+
+
+def _first_rows(rollout, steps) -> np.ndarray:
+  """Returns the first row of each row's trajectory, which may be several."""
+  step = np.asarray(rollout.segment).max(1)
+  found = np.asarray(steps.trajectory)[np.maximum(step, 0)]
+  # Where nobody chose anything, a row is alone.
+  own = np.where(step >= 0, found, -1 - np.arange(len(step)))
+  _, first, which = np.unique(own, return_index=True, return_inverse=True)
+  return first[which]
 
 
 def _join(found: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:

@@ -59,7 +59,8 @@ class Policy(NamedTuple):
     axes: tree like params; each leaf a tuple of logical axis names.
     vocab_size: number of logits.
     prepare: `(params) -> params`, for many calls of `extend` and `logits`: what
-      would be laid out anew in each is laid out once. The same where nothing is.
+      would be laid out or rounded anew in each is so once. The same where
+      nothing is.
   """
 
   init: Callable[..., Params]

@@ -2,35 +2,27 @@
 
 import dataclasses
 import functools
-import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import jax
 from jax.sharding import Mesh
 
-from rlx import batch, experiment, policy, prompts, sharding
+from rlx import batch, experiment, policy, prompts, sharding, sources
 from rlx import tokenizer as tokenizers
 from rlx.envs import protocol
 from rlx.recipes import filled as fills
 from rlx.recipes import recipe as recipes
 from rlx.rollout import (
   bind,
-  completions,
-  device_program,
   engine,
-  episodes,
   forks,
   on_device,
   plan,
   played,
-  pool,
-  processes,
   rewritten,
   serve,
   verbs,
 )
-from rlx.rollout import config as rollout_config
 
 # (params, prompt ids, indices, version) -> Played
 Collect = Callable[[Any, Sequence[int], Sequence[int], int], played.Played]
@@ -43,25 +35,6 @@ class Rollouts(NamedTuple):
 
   collector: Callable[..., Collect]
   gather: Gather
-  num_test: int
-
-
-class _Source(NamedTuple):
-  """What a kind of task is asked for; `engine` is one that was compiled.
-
-  Attributes:
-    sample: `(engine, params, split, ids, indices, version, evidence, keep,
-      segments)`; the last is a second engine, for `rewritten`, or None.
-    start: `(shape, split, ids, indices, version)`.
-    go_on: `(engine, params, before, cuts, max_tokens, seed, version)`.
-    score: `(played, rows, texts)`.
-    num_test: held-out prompts or episodes.
-  """
-
-  sample: Callable[..., played.Played]
-  start: Callable[..., played.Played]
-  go_on: Callable[..., played.Played]
-  score: Callable[..., Any]
   num_test: int
 
 
@@ -86,13 +59,14 @@ def collect(
       raise ValueError(
         f"recipe {recipe.name} puts {text!r} into completions: {error}"
       ) from None
-  made = _prompts if prompted else _episodes
+  made = sources.of_prompts if prompted else sources.of_episodes
   source = made(config, tokenizer, columns)
 
   settings = {"stop_ids": tokenizer.stop_ids, "mesh": mesh}
+  bounded = settings | {"prefill_tokens": config.rollout.prefill_tokens}
 
   def compiled(shape, sampler=config.rollout.sampling, **more):
-    return engine.make_engine(model, shape, sampler=sampler, **settings, **more)
+    return engine.make_engine(model, shape, sampler=sampler, **bounded, **more)
 
   in_segments = segmented(config, recipe, tokenizer)
 
@@ -101,9 +75,9 @@ def collect(
 
   # Episodes that nobody goes on from may be the device's.
   played_there = on_device.maker(
-    config.rollout.on_device, config.task, tokenizer, model, settings
+    config.rollout.on_device, config.task, tokenizer, model, bounded
   )
-  served = _served(config, model, settings)
+  served = _served(config, model, bounded)
   sampled = played_there or served or compiled
   drawn = config.rollout.sampling
 
@@ -150,6 +124,7 @@ def _served(config, model, settings) -> Callable[..., Any] | None:
       "advance together, so it must be 0"
     )
   sharding.check_divides("rollout.slots", slots, settings["mesh"])
+  settings = settings | {"check_every": config.rollout.check_every}
   return lambda shape, sampler=config.rollout.sampling: serve.make_engine(
     model, shape, slots=slots, sampler=sampler, **settings
   )
@@ -247,22 +222,6 @@ def size_of(
   return recipe.plan.size(shape_of(config))
 
 
-def _calls(config: rollout_config.RolloutConfig) -> pool.Open:
-  """Returns what opens the calls of a batch's environments."""
-  workers, seconds = config.environment_workers, config.environment_seconds
-  if config.environment_pool == "none":
-    return pool.Inline
-  if config.environment_pool == "threads":
-    return functools.partial(pool.Threads, workers or 32, seconds)
-  workers = workers or os.cpu_count() or 1
-  held = processes.Processes(workers)
-  return functools.partial(pool.Threads, workers, seconds, held.seat)
-
-
-def _opened(task: protocol.Task, split: str, index: int) -> protocol.Episode:
-  return task.episode(index, split)
-
-
 def columns(task: Any, recipe: recipes.Recipe) -> tuple[str, ...]:
   """Returns the evidence that the recipe leaves to the task.
 
@@ -316,105 +275,3 @@ def _check_episodes(task, recipe, asked, filled) -> None:
         f"recipe {recipe.name} needs episodes that have {', '.join(methods)}, "
         f"and those of {name} have not"
       )
-
-
-def _prompts(config, tokenizer, columns) -> _Source:
-  key = jax.random.key(config.seed)
-  data = prompts.load(config.task, config.rollout, tokenizer, config.seed)
-  score = prompts.make_score(config.task)
-
-  def drawn(split, indices):
-    rows, tokens = zip(*(data[split][i] for i in indices), strict=True)
-    return {"rows": rows, "prompts": tokens}
-
-  def sample(
-    made, params, split, ids, indices, version, evidence, keep, segments
-  ):
-    del (
-      keep,
-      segments,
-    )  # A completion can always be continued, and has no turns.
-    return completions.complete(
-      *(made, params, key, tokenizer, score),
-      prompt_ids=ids,
-      **drawn(split, indices),
-      version=version,
-      evidence=evidence,
-    )
-
-  def start(shape, split, ids, indices, version):
-    return completions.start(
-      shape, prompt_ids=ids, **drawn(split, indices), version=version
-    )
-
-  def go_on(made, params, before, cuts, **settings):
-    return completions.go_on(
-      *(made, params, key, tokenizer, score, before, cuts),
-      longest=config.rollout.max_completion_length,
-      evidence=columns,
-      **settings,
-    )
-
-  return _Source(sample, start, go_on, bind.scorer(score), len(data["test"]))
-
-
-def _episodes(config, tokenizer, columns) -> _Source:
-  key = jax.random.key(config.seed)
-  task: protocol.Task = config.task
-  episodes.check(
-    task,
-    tokenizer,
-    config.rollout.max_prompt_length,
-    segmented=config.rollout.rewriting_templates == "segment",
-  )
-  calls = _calls(config.rollout)
-
-  def sample(
-    made, params, split, ids, indices, version, evidence, keep, segments
-  ):
-    if isinstance(made, device_program.Program):
-      return on_device.play(
-        *(made, params, key, tokenizer, split),
-        prompt_ids=ids,
-        indices=indices,
-        version=version,
-        evidence=evidence,
-      )
-    return episodes.play(
-      *(made, params, key, tokenizer),
-      functools.partial(_opened, task, split),
-      prompt_ids=ids,
-      indices=indices,
-      version=version,
-      evidence=evidence,
-      keep=keep,
-      calls=calls,
-      segments=segments,
-    )
-
-  def start(shape, split, ids, indices, version):
-    return episodes.start(
-      *(shape, tokenizer, functools.partial(_opened, task, split)),
-      prompt_ids=ids,
-      indices=indices,
-      version=version,
-      calls=calls,
-    )
-
-  def go_on(made, params, before, cuts, max_tokens, **settings):
-    del max_tokens  # A turn is never cut.
-    return episodes.go_on(
-      *(made, params, key, tokenizer, before, cuts),
-      turns_left=lambda place: task.max_turns - place.turn,
-      evidence=columns,
-      calls=calls,
-      **settings,
-    )
-
-  def score(before, rows, texts):
-    raise ValueError(
-      f"episodes of {type(task).__name__} are scored by being played, not as "
-      "text: this recipe needs a task of prompts and reward functions"
-    )
-
-  return _Source(sample, start, go_on, score, task.num_test())

@@ -16,12 +16,16 @@ class LearnerConfig:
   """Passes over a batch."""
   num_minibatches: int = 1
   """Disjoint parts of a batch, one update each; a trajectory is never split."""
-  microbatch_tokens: int = 2048
-  """Tokens that go through the model at once; 0 for the whole batch. As many as
-  a CPU's caches hold unless given; accelerators want more."""
+  microbatch_tokens: int | None = None
+  """Tokens that go through the model at once, at most, but for a row; 0 for the
+  whole batch. None is 2,048, as many as a CPU's caches hold (accelerators want
+  more), but for a group that shares a prompt, which goes together up to 16,384;
+  a limit that is given holds for groups too, and bounds memory: the prompt is
+  then computed once for as many rows as fit into it."""
   share_prefixes: bool = True
-  """Compute once, forwards and backwards, what rows of a batch begin with alike:
-  prompts of groups, paths of trees; and put short rows together. What is learnt
+  """Compute once, forwards and backwards, what rows of a batch begin with alike
+  and `microbatch_tokens` has room for: prompts of groups, paths of trees; and
+  put short rows together. What is learnt
   is the same. Recipes with a value function, and policies that take no packs,
   are given rows as they are."""
   logit_tokens: int = 4096
@@ -41,10 +45,17 @@ class LearnerConfig:
     ):
       if getattr(self, name) < 1:
         raise ValueError(f"{name}={getattr(self, name)}: must be 1 or more")
-    if self.microbatch_tokens < 0:
+    if self.microbatch_tokens is not None and self.microbatch_tokens < 0:
       raise ValueError(
         f"microbatch_tokens={self.microbatch_tokens}: must be 0 (all) or more"
       )
+
+  @property
+  def limits(self) -> tuple[int, int]:
+    """Tokens that go through the model at once; and of one group, at least."""
+    if self.microbatch_tokens is None:
+      return 2048, 16_384
+    return self.microbatch_tokens, self.microbatch_tokens
 
 
 @pytree.dataclass

@@ -10,7 +10,16 @@ import numpy as np
 import optax
 import pytest
 
-from rlx import compiles, metrics, objective, recipes, sharding
+from rlx import (
+  compiles,
+  learner,
+  metrics,
+  microbatches,
+  objective,
+  recipes,
+  sharding,
+  train_state,
+)
 from tests import tiny
 
 LOG = tiny.batch(rows=8)
@@ -117,6 +126,24 @@ def test_each_minibatch_of_each_pass_is_an_update():
   counts = optax.tree_utils.tree_get_all_with_path(state.opt_state, "count")
   assert {int(count) for _, count in counts} == {4}
   assert state.step == 1
+
+
+def test_what_is_several_rows_of_one_trajectory_is_in_one_minibatch():
+  """As segments of a conversation whose template rewrites it."""
+  config = train_state.LearnerConfig(num_minibatches=2, num_iterations=2)
+  rollout, steps = LOG.rollout(), LOG.steps()
+  alone = np.array([*learner._passes(config, 3, rollout, steps)])
+  want = [
+    part
+    for k in range(2)
+    for part in microbatches.minibatches(ROWS, 2, np.random.default_rng((3, k)))
+  ]
+  np.testing.assert_array_equal(alone, want)
+  pairs = dataclasses.replace(steps, trajectory=steps.trajectory // 2)
+  found = np.array([*learner._passes(config, 3, rollout, pairs)])
+  np.testing.assert_array_equal(found[:, ::2], found[:, 1::2])
+  np.testing.assert_array_equal(found[0] + found[1], np.ones(ROWS))
+  assert (found[0] != found[1]).all()
 
 
 @pytest.mark.parametrize("scored", [False, True])

@@ -17,31 +17,11 @@ import jax.numpy as jnp
 from rlx.bench import rollout_peaks, workloads
 from rlx.models import config as model_config
 from rlx.models import policy as model_policy
+from rlx.models import qwen3
 from rlx.rollout import decode, sampling
 
-# Qwen3-0.6B and Qwen3-8B, as their configurations on Hugging Face say.
-SMALL = model_config.DecoderConfig(
-  vocab_size=151_936,
-  embed_dim=1024,
-  num_layers=28,
-  num_heads=16,
-  num_kv_heads=8,
-  head_dim=128,
-  mlp_dim=3072,
-  rope_theta=1e6,
-  tied_embeddings=True,
-  qk_norm=True,
-  dtype="bfloat16",
-  layers="unroll",
-)
-LARGE = dataclasses.replace(
-  SMALL,
-  embed_dim=4096,
-  num_layers=36,
-  num_heads=32,
-  mlp_dim=12_288,
-  tied_embeddings=False,
-)
+SMALL = dataclasses.replace(qwen3.QWEN3_0P6B, dtype="bfloat16", layers="unroll")
+LARGE = dataclasses.replace(qwen3.QWEN3_8B, dtype="bfloat16", layers="unroll")
 
 
 @dataclasses.dataclass(frozen=True)

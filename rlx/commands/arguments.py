@@ -32,18 +32,23 @@ def take_flag(args: list[str], name: str) -> tuple[bool, list[str]]:
   return name in args, [arg for arg in args if arg != name]
 
 
-def integer(text: str | None, name: str, default: int) -> int:
+def integer(
+  text: str | None, name: str, default: int, *, least: int | None = None
+) -> int:
   """Returns the number, or the default where there is none.
 
   Raises:
-    ValueError: it is no whole number.
+    ValueError: it is no whole number, or less than `least`.
   """
   if text is None:
     return default
   try:
-    return int(text)
+    number = int(text)
   except ValueError:
     raise ValueError(f"{name}={text!r}: must be a whole number") from None
+  if least is not None and number < least:
+    raise ValueError(f"{name}={number}: must be {least} or more")
+  return number
 
 
 def refuse(args: list[str], usage: str) -> None:

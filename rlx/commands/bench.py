@@ -1,12 +1,13 @@
 """`rlx bench`: measure the speed of this machine."""
 
 import json
+import statistics
 from typing import Any
 
 from rlx.commands import arguments
 
 USAGE = """usage: rlx bench grpo|agent [--json] [--steps N]
-       rlx bench train [--json] [--steps N]
+       rlx bench train [--json] [--steps N] [--length N]
        rlx bench device [--json] [--repeats N]
        rlx bench rollout [--json] [--part NAME] [--repeats N]
        rlx bench tree [--json] [--repeats N]
@@ -23,7 +24,12 @@ beside plain NumPy and dictionaries on the same tables.
   agent        episodes: 4 prompts × 4 episodes × 3 turns × 16 tokens, paid per turn
   train        an update on 8 completions of one prompt, 512 + 64 tokens, with the
                prompt computed once and once a completion, in turns, in this
-               process: seconds, ratio, tokens, largest gap of the gradients
+               process: seconds, ratio, tokens, largest gap of the gradients.
+               With --length, an update on rows of so many tokens that share
+               nothing instead: `mfu`, the operations of the model (6 a parameter
+               and token, and causal attention) over what the machine could do:
+               on a CPU the product of two matrices of 1024 × 1024, measured; on
+               an accelerator the published peak, for a model of 0.6B
   device       FrozenLake, 8 starts × 4, 8 and 16 episodes of 12 turns of a word,
                with two small models: episodes played by the host and inside the
                compiled program, in turns, in this process, the same tokens; and
@@ -37,6 +43,7 @@ beside plain NumPy and dictionaries on the same tables.
                tables, `ratio` how many times as long that takes
   --recipe R   of this recipe only, for `credit`
   --repeats N  batches each way, for `device`; 7 unless given
+  --length N   tokens of a row, for `train`, as in `rlx bench train --length 2048`
   --steps N    steps in all, the first 3 not counted; 12 unless given. For `train`
                updates of each kind, 7 unless given
   --json       one JSON object: seconds, CPU-seconds and tokens/s of a step,
@@ -102,10 +109,13 @@ def main(args: list[str]) -> int:
 
 def _train(as_json: bool, rest: list[str]) -> int:
   given, rest = arguments.take(rest, "--steps")
+  length, rest = arguments.take(rest, "--length")
   arguments.refuse(rest, USAGE)
   steps = arguments.integer(given, "--steps", 7)
   if steps < 1:
     raise ValueError(f"--steps={steps}: must be 1 or more")
+  if length is not None:
+    return _train_long(as_json, arguments.integer(length, "--length", 0), steps)
   from rlx.bench import train
   from rlx.view import console
 
@@ -123,6 +133,34 @@ def _train(as_json: bool, rest: list[str]) -> int:
       ["once a completion", seconds("unshared"), tokens("unshared")],
       ["ratio", f"{found['ratio_min']:.2f}×", ""],
       ["gradients apart by", f"{found['gradient_gap']:.1e}", ""],
+    ],
+  )
+  return 0
+
+
+def _train_long(as_json: bool, length: int, steps: int) -> int:
+  if length < 32:
+    raise ValueError(f"--length={length}: must be 32 or more")
+  from rlx.bench import train_flops
+  from rlx.view import console
+
+  found = train_flops.run(train_flops.workload(length, steps))
+  if as_json:
+    print(json.dumps(found))
+    return 0
+  tera = lambda key: f"{found[key] / 1e12:,.3f} TFLOP/s"
+  known = found["flops_peak"] is not None
+  console.Console().table(
+    f"rlx bench train --length {length}, {steps} updates, "
+    f"{found['cores']} cores",
+    ["what", "measured"],
+    [
+      ["update, median", f"{statistics.median(found['update_s']):.2f} s"],
+      ["tokens", f"{found['tokens_per_s']:,.0f} tokens/s"],
+      ["model", tera("flops_per_s")],
+      ["product of matrices", tera("flops_measured")],
+      *([["published peak", tera("flops_peak")]] if known else []),
+      ["model FLOPs utilisation", f"{found['mfu']:.1%}"],
     ],
   )
   return 0

@@ -57,9 +57,7 @@ def main(args: list[str]) -> int:
   path, rest = arguments.take(rest, "--figure")
   names, rest = arguments.take_all(rest, "--recipe")
   arguments.refuse(rest, USAGE)
-  number = arguments.integer(seed, "--seed", 0)
-  if number < 0:
-    raise ValueError(f"--seed={number}: must be 0 or more")
+  number = arguments.integer(seed, "--seed", 0, least=0)
   found = measure(names, quick, number, quiet=as_json, figure_path=path)
   if as_json:
     print(json.dumps(found))

@@ -60,7 +60,7 @@ def main(args: list[str]) -> int:
   family = playing.find(name)
   task = command_line.override(family.task, rest, {}, prog=f"rlx envs {name}")
   number = arguments.integer(index, "--index", 0)
-  chance = arguments.integer(seed, "--seed", 0)
+  chance = arguments.integer(seed, "--seed", 0, least=0)
   where = split or "train"
   about = describe(family._replace(task=task))
   if not family.installed():

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 from rlx.commands import arguments
 
-USAGE = """usage: rlx play NAME [--index N] [--split train|test] [--seed N] [--FIELD VALUE]
+USAGE = """usage: rlx play NAME [--index N] [--split train|test] [--seed N]
+                [--FIELD VALUE]
 
 Play an episode yourself: you see what the policy sees, and are paid what it is
 paid. Type an action and press enter; at the end you are told the outcome.
@@ -58,7 +59,7 @@ def main(args: list[str]) -> int:
     prog=f"rlx play {name}",
   )
   number = arguments.integer(index, "--index", 0)
-  chance = arguments.integer(seed, "--seed", 0)
+  chance = arguments.integer(seed, "--seed", 0, least=0)
   live = playing.episode(task, number, split or "train")
   print(f"{name}, {split or 'train'} {number}; :help says what you can type\n")
   table = Table(task, live, chance)

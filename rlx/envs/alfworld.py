@@ -9,7 +9,8 @@ and `alfred.twl2`), played by TextWorld's PDDL engine with its planner; the
 houses and goals are drawn here, so ALFRED's own games are not needed, and not
 what is played. Needs `pip install 'rlx[alfworld]'`. The engine derives its texts anew
 at each command and is slow, and commands of several episodes wait for one another:
-give it long deadlines.
+give it processes and long deadlines, as
+configs/alfworld_qwen3_0p6b_gigpo.py does.
 """
 
 import dataclasses

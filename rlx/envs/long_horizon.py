@@ -20,6 +20,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from rlx.envs import long_horizon_score as score
 from rlx.envs import protocol
 
 _WORDS = (
@@ -152,9 +153,7 @@ class _State:
   """Where an execution stands."""
 
   turn: int = 0
-  said: int = 0  # The policy's own last sum.
-  true: int = 0
-  held: bool = True  # Whether all sums so far were right.
+  sums: score.Sums = score.Sums()
 
 
 class LongHorizonEpisode:
@@ -172,23 +171,20 @@ class LongHorizonEpisode:
 
   def step(self, action: str) -> tuple[str, float, bool, bool, protocol.Info]:
     found, last = read_sum(action), self._state
-    value = self._values[last.turn]
-    said = last.said if found is None else found
-    true = last.true + value
-    held = last.held and found == true
-    self._state = _State(last.turn + 1, said, true, held)
+    sums, right = last.sums.add(self._values[last.turn], found)
+    self._state = _State(last.turn + 1, sums)
     now = {
-      "process": float(said - last.said == value),
-      "correct": float(found == true),
-      "prefix": float(held),
+      "process": float(right.turn),
+      "correct": float(right.index),
+      "prefix": float(right.prefix),
     }
     done = self._state.turn == len(self._values)
     info = {
       # What is due from here depends on the turn and the policy's own sum.
-      "state_key": (self._state.turn, said),
+      "state_key": (self._state.turn, sums.said),
       "evidence": now,
       "parse_error": found is None,
-      "success": done and held,
+      "success": done and sums.held,
     }
     shown = "" if done else self.execution.shown(self._state.turn)
     return shown, now[self._pay] / len(self._values), done, False, info
@@ -202,9 +198,8 @@ class LongHorizonEpisode:
 
   def expert_action(self) -> str:
     """Returns the true sum."""
-    return (
-      f"<answer>{self._state.true + self._values[self._state.turn]}</answer>"
-    )
+    due = self._state.sums.true + self._values[self._state.turn]
+    return f"<answer>{due}</answer>"
 
   def hint(self) -> str:
     """Returns what the expert would write."""

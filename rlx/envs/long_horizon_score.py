@@ -8,6 +8,44 @@ import numpy as np
 from jaxtyping import Float
 
 
+@dataclasses.dataclass(frozen=True)
+class Right:
+  """Whether a turn was right, in the senses of `Accuracies`."""
+
+  turn: bool
+  index: bool
+  prefix: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Sums:
+  """Where an execution stands.
+
+  Attributes:
+    said: the model's own last sum.
+    true: the true one.
+    held: whether all sums so far were right.
+  """
+
+  said: int = 0
+  true: int = 0
+  held: bool = True
+
+  def add(self, value: int, prediction: int | None) -> "tuple[Sums, Right]":
+    """Returns where it stands after a turn, and whether that was right.
+
+    Args:
+      value: what is added.
+      prediction: the sum as the model said it, or None where it said none: that
+        is wrong for `index`, and for `turn` it stands for the sum said last.
+    """
+    said = self.said if prediction is None else prediction
+    true = self.true + value
+    index = prediction == true
+    now = Sums(said, true, self.held and index)
+    return now, Right(said - self.said == value, index, now.held)
+
+
 @dataclasses.dataclass
 class Accuracies:
   """For each turn, whether it was right.
@@ -30,9 +68,7 @@ def accuracies(
 
   Args:
     values: what is added in each turn.
-    predictions: the sum after each turn as the model said it, or None where it
-      said none: that is wrong for `index`, and for `turn` it stands for the sum
-      it said last.
+    predictions: the sum after each turn, see `Sums.add`.
 
   Source: Sinha et al. 2025, arXiv:2509.09677, section 2, and its code.
 
@@ -44,14 +80,12 @@ def accuracies(
       f"{len(predictions)} predictions of {len(values)} values: one each, at most"
     )
   found = Accuracies([], [], [])
-  true = said = 0
+  sums = Sums()
   for value, prediction in zip(values, predictions, strict=False):
-    true += value
-    now = said if prediction is None else prediction
-    found.turn.append(now - said == value)
-    found.index.append(prediction == true)
-    found.prefix.append(found.index[-1] and all(found.prefix[-1:]))
-    said = now
+    sums, right = sums.add(value, prediction)
+    found.turn.append(right.turn)
+    found.index.append(right.index)
+    found.prefix.append(right.prefix)
   return found
 
 

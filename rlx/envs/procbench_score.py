@@ -79,7 +79,7 @@ def read_answer(text: str) -> list[Any] | None:
   for start in reversed([m.start() for m in re.finditer(r"\{", text)]):
     try:
       found, _ = json.JSONDecoder().raw_decode(text[start:])
-    except ValueError:
+    except (ValueError, RecursionError):
       continue
     if isinstance(found, dict) and {"intermediate", "final"} <= found.keys():
       middle = found["intermediate"]

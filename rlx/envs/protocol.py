@@ -99,3 +99,8 @@ class Listing(Protocol):
   def actions(self) -> tuple[str, ...]:
     """Returns the actions that are possible; () where they are no list."""
     ...
+
+
+def opened(task: Task, split: str, index: int) -> Episode:
+  """Returns an episode of a task; for other processes, so nothing heavy here."""
+  return task.episode(index, split)

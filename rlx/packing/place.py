@@ -2,10 +2,8 @@
 
 from typing import NamedTuple
 
-import numpy as np
-
-from rlx.packing import shapes
-from rlx.packing.walk import Walk
+from rlx.packing import shapes, strips
+from rlx.packing.walk import Plain, Walk
 
 
 class Placed(NamedTuple):
@@ -35,40 +33,46 @@ def place(order: Walk, shape: shapes.Shape) -> tuple[list[Placed], list[int]]:
   when the next row does not fit, and its blocks are filled evenly.
   """
   if not shape.trunk:
-    bins = _Bins(order, shape, alone=True)
-    out = [at for at in range(len(order.rows)) if not bins.put(at)]
-    return bins.packs(), out
+    found = strips.Strips(order, shape)
+    out = [at for at in range(len(order.rows)) if not found.put(at)]
+    each = zip(found.members, found.depths, found.used, strict=True)
+    return [
+      Placed(0, members, [0] * len(members), depths, used)
+      for members, depths, used in each
+    ], out
   packs, out = [], []
-  bins = _Bins(order, shape)
+  rows = order.plain()
+  blocks = _Blocks(rows, shape)
   for at in range(len(order.rows)):
-    if bins.add(at):
+    if blocks.add(at):
       continue
-    packs += bins.packs()
-    bins = _Bins(order, shape)
-    if not bins.add(at):
+    packs.append(blocks.placed())
+    blocks = _Blocks(rows, shape)
+    if not blocks.add(at):
       out.append(at)
-  return packs + bins.packs(), out
+  packs.append(blocks.placed())
+  return [pack for pack in packs if pack.members], out
 
 
-class _Bins:
-  """Blocks under way: of one pack, or `alone`, each a pack of its own."""
+class _Blocks:
+  """The blocks of a pack under way, behind one trunk."""
 
-  def __init__(self, order: Walk, shape: shapes.Shape, alone: bool = False):
-    self._order, self._shape, self._alone = order, shape, alone
+  def __init__(self, rows: Plain, shape: shapes.Shape):
+    self._rows, self._shape = rows, shape
     self._trunk = shape.trunk
     self._clear()
 
   def add(self, at: int) -> bool:
     """Puts a row in, the trunk being what all have in common; or does not."""
     kept = self._members, self._trunk
-    least = self._order.need[at]
+    least = self._rows.need[at]
     if self._members:
       least = min(least, self._between(self._members[0], at))
-    shorter = self._trunk - int(min(self._trunk, least))
+    shorter = self._trunk - min(self._trunk, least)
     if self._members and not shorter:
-      return self.put(at)
+      return self._put(at)
     # What the trunk loses every block gains.
-    if self._members and self._used.max() + shorter > self._shape.block:
+    if self._members and max(self._used) + shorter > self._shape.block:
       return False
     self._trunk -= shorter
     if self._again([*kept[0], at]):
@@ -77,87 +81,67 @@ class _Bins:
     self._again(kept[0])
     return False
 
-  def put(self, at: int) -> bool:
+  def placed(self) -> Placed:
+    """Returns what was put in."""
+    fill = max(self._used)
+    return Placed(self._trunk, self._members, self._blocks, self._depths, fill)
+
+  def _put(self, at: int) -> bool:
     """Puts a row in if there is room; rows come in the order of the walk."""
-    order, shape = self._order, self._shape
+    rows, shape = self._rows, self._shape
     if self._seen is not None:
-      self._reach = np.minimum(self._reach, self._between(self._seen, at))
+      between = self._between(self._seen, at)
+      self._reach = [min(reach, between) for reach in self._reach]
     self._seen = at
-    need = int(order.need[at])
-    depth = np.minimum(np.maximum(self._reach, self._trunk), need)
-    room = self._used + need - depth <= shape.block
-    room &= self._count < shape.rows
-    share = self._used / (shape.block + 1)
-    score = need - depth + (1 - share if self._alone else share)
-    score = np.where(room, score, np.inf)
-    for block in np.argsort(score, kind="stable")[: room.sum()].tolist():
-      new = self._new_targets(at, block, int(depth[block]))
-      if self._targets[block] + new <= shape.targets:
-        self._take(at, block, int(depth[block]), new)
+    if len(self._members) == shape.rows:
+      return False
+    need = rows.need[at]
+    depths = [min(max(reach, self._trunk), need) for reach in self._reach]
+    ways = [
+      (need - depth + used / (shape.block + 1), block)
+      for block, (depth, used) in enumerate(
+        zip(depths, self._used, strict=True)
+      )
+      if used + need - depth <= shape.block
+    ]
+    for _, block in sorted(ways):
+      new = self._new_targets(at, block, depths[block])
+      if self._targets + new <= shape.targets:
+        self._take(at, block, depths[block], new)
         return True
     return False
 
-  def packs(self) -> list[Placed]:
-    """Returns what was put in."""
-    if not self._members:
-      return []
-    members, blocks, depths = map(
-      np.array, (self._members, self._blocks, self._depths)
-    )
-    if not self._alone:
-      return [self._placed(slice(None), members, blocks, depths)]
-    return [
-      self._placed(blocks == block, members, blocks * 0, depths)
-      for block in np.unique(blocks)
-    ]
-
-  def _placed(self, which, members, blocks, depths):
-    members, blocks, depths = members[which], blocks[which], depths[which]
-    used = np.zeros(self._shape.blocks, int)
-    np.add.at(used, blocks, self._order.need[members] - depths)
-    return Placed(
-      self._trunk,
-      members.tolist(),
-      blocks.tolist(),
-      depths.tolist(),
-      int(used.max()),
-    )
-
   def _clear(self) -> None:
-    count = len(self._order.rows) if self._alone else self._shape.blocks
+    count = self._shape.blocks
     self._members: list[int] = []
     self._blocks: list[int] = []
     self._depths: list[int] = []
     self._seen: int | None = None
-    self._used = np.zeros(count, int)
+    self._used = [0] * count
     # What the last row of each block shares with the next of the walk.
-    self._reach = np.zeros(count, int)
-    self._mate = np.full(count, -1)
-    self._targets = np.zeros(count, int)
-    self._count = np.zeros(count, int)
+    self._reach = [0] * count
+    self._mate = [-1] * count
+    self._targets = 0
 
   def _again(self, members: list[int]) -> bool:
     self._clear()
-    return all([self.put(at) for at in members])
+    return all([self._put(at) for at in members])
 
   def _between(self, before: int, at: int) -> int:
-    return int(self._order.shared[before + 1 : at + 1].min())
+    return min(self._rows.shared[before + 1 : at + 1])
 
   def _new_targets(self, at: int, block: int, depth: int) -> int:
-    """At most how many of the row's chosen tokens nobody else predicts."""
-    chosen, mate = self._order.chosen, int(self._mate[block])
-    if mate < 0 and self._members and not self._alone:
-      mate = self._members[-1]
-    known = chosen[at, :depth] & chosen[mate, :depth] if mate >= 0 else 0
-    return int(chosen[at].sum() - np.sum(known))
+    if not self._members:
+      return self._rows.count[at]
+    mate = self._mate[block] if self._mate[block] >= 0 else self._members[-1]
+    return self._rows.new_targets(at, depth, mate)
 
-  def _take(self, at, block, depth, new) -> None:
+  def _take(self, at: int, block: int, depth: int, new: int) -> None:
+    need = self._rows.need[at]
     self._members.append(at)
     self._blocks.append(block)
     self._depths.append(depth)
-    self._used[block] += self._order.need[at] - depth
-    self._reach[block] = self._order.need[at]
+    self._used[block] += need - depth
+    self._reach[block] = need
     self._mate[block] = at
-    whose = block if self._alone else slice(None)
-    self._targets[whose] += new
-    self._count[whose] += 1
+    self._targets += new

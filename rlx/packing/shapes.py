@@ -66,6 +66,7 @@ def make(
   *,
   prompt: int = 0,
   group: int = 1,
+  group_tokens: int = 0,
   chosen: int = 0,
   width: int = 256,
 ) -> Shapes:
@@ -77,6 +78,8 @@ def make(
     parts: number of devices that packs are split over.
     prompt: tokens of the longest prompt that `group` rows share. What they
       share beyond is found, and sharing less costs only speed.
+    group_tokens: columns of a pack of one group, at most, where that is more
+      than `tokens`.
     chosen: most tokens that the policy chose in one row; 0 for any number.
     width: of the features.
   """
@@ -93,8 +96,9 @@ def make(
 
   groups: list[Shape] = []
   trunk, tail = _even(prompt), _even(max(length - 1 - prompt, 1))
-  # As many blocks as a micro-batch has room for, and packs of a group alike.
-  room = (tokens - trunk) // tail if tokens else group
+  # As many blocks as there is room for, and packs of a group alike.
+  most = max(tokens, group_tokens)
+  room = (most - trunk) // tail if tokens else group
   if prompt > 0 and min(group, room) > 1:
     blocks = -(-group // -(-group // room))
     half = _even(-(-tail // 2))

@@ -7,7 +7,7 @@ import numpy as np
 from rlx.packing import arrays, place, shapes
 from rlx.packing import walk as walks
 
-# A way with so many times the distinct tokens is not improved upon.
+# A way that costs so many times the distinct tokens is not improved upon.
 ENOUGH = 1.1
 
 Micro = tuple[shapes.Shape, list[place.Placed]]
@@ -35,15 +35,16 @@ def split(
 
 
 def _best(order: walks.Walk, known: shapes.Shapes) -> list[Micro]:
-  """The cheapest way; the first that leaves little empty is good enough."""
+  """The cheapest way; the first that costs little more than it must will do."""
   least = int((order.need - order.shared).sum())
   ways = []
   tree = () if known.tree is None else (known.tree,)
   for wanted in filter(None, (known.groups, tree, (known.rows,))):
     way = _way(order, wanted, known)
-    if sum(x.packs * x.columns for x, _ in way) <= ENOUGH * least:
+    spent = _cost(way, known.width)
+    if spent <= ENOUGH * least:
       return way
-    ways.append((_cost(way, known.width), len(ways), way))
+    ways.append((spent, len(ways), way))
   return min(ways)[-1]
 
 

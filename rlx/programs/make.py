@@ -56,7 +56,7 @@ def make_programs(
   """
   run = forward.make(model, value, temperature, config.logit_tokens)
   context = provider.Context(
-    model, temperature, config.microbatch_tokens, config.logit_tokens
+    model, temperature, config.limits[0], config.logit_tokens
   )
   providers = tuple(make(context) for make in recipe.providers)
   start = functools.partial(

@@ -5,6 +5,7 @@ from typing import Literal
 from rlx import credit, objective, ranges
 from rlx.credit import keep, trees
 from rlx.recipes import recipe
+from rlx.rollout import branching
 from rlx.rollout.plans import tree
 
 
@@ -20,6 +21,9 @@ def branch_grpo(
   window_first: int = 3,
   window_last: int = 1,
   window_every: int = 30,
+  uncertain: bool = False,
+  keep_open: int = 0,
+  budget: int = 0,
   max_depth: int = 15,
   clip: objective.Clip = objective.Clip(),
   terms: objective.Terms = objective.Terms(),
@@ -46,6 +50,11 @@ def branch_grpo(
     window_first: where the window begins at first,
     window_last: and in the end,
     window_every: moving up by one after so many updates.
+    uncertain: children of a level are dealt out by the uncertainty of their
+      parents, and no longer evenly.
+    keep_open: open nodes of a prompt that go on from a level, those whose
+      segments were the likeliest; 0 for all.
+    budget: new tokens that the tree of a prompt may take; 0 for any number.
     max_depth: deepest step, from 0; an episode may have one turn more.
     clip: range of the ratio; theirs is 1e-3, for the steps of a flow model.
     terms: what stands beside the surrogate, and the reduction.
@@ -56,6 +65,7 @@ def branch_grpo(
   ranges.above(0, limit=limit)
   ranges.between(0, 1, width_ratio=width_ratio)
   ranges.at_least(0, window=window, window_last=window_last)
+  ranges.at_least(0, keep_open=keep_open, budget=budget)
   ranges.at_least(window_last, window_first=window_first)
   ranges.at_least(1, window_every=window_every)
   outside = keep.outside_depths(
@@ -91,7 +101,12 @@ def branch_grpo(
       *["segment_log_prob"] * (fuse == "path"),
     ),
     plan=tree.tree(
-      tree.parse(branches), segment_tokens=segment_tokens, max_depth=max_depth
+      tree.parse(branches),
+      segment_tokens=segment_tokens,
+      max_depth=max_depth,
+      branching=branching.Branching(
+        uncertain=uncertain, keep=keep_open, tokens=budget
+      ),
     ),
     keep=keep.both(*prunes) if prunes else None,
     verbs=("continue_from",),

@@ -5,6 +5,7 @@ from typing import Literal
 from rlx import credit, objective, ranges
 from rlx.credit import keep, trees
 from rlx.recipes import recipe
+from rlx.rollout import branching
 from rlx.rollout.plans import tree
 
 
@@ -17,6 +18,9 @@ def spo_tree(
   best_of: int = 4,
   drop_zeros: bool = True,
   drop_by: Literal["used", "prover"] = "used",
+  uncertain: bool = False,
+  keep_open: int = 0,
+  budget: int = 0,
   max_depth: int = 15,
   clip: objective.Clip = objective.Clip(),
   terms: objective.Terms = objective.Terms(),
@@ -43,13 +47,18 @@ def spo_tree(
     drop_zeros: leave steps with advantage 0 out of the loss.
     drop_by: the advantages that decide that: those used, or the prover's (of
       weight 5 where it is off).
+    uncertain: children of a level are dealt out by the uncertainty of their
+      parents, and no longer evenly.
+    keep_open: open nodes of a prompt that go on from a level, those whose
+      segments were the likeliest; 0 for all.
+    budget: new tokens that the tree of a prompt may take; 0 for any number.
     max_depth: deepest step, from 0; an episode may have one turn more.
     clip: range of the ratio.
     terms: what stands beside the surrogate, and the reduction.
 
   Source: Guo et al. 2025, arXiv:2505.23564, SPO-tree. [code]
   """
-  ranges.at_least(0, prover=prover)
+  ranges.at_least(0, prover=prover, keep_open=keep_open, budget=budget)
   ranges.at_least(1, best_of=best_of, segment_tokens=segment_tokens)
   value = credit.chain(credit.outcome(), trees.fuse(max_depth=max_depth))
   above = credit.standardise(
@@ -83,7 +92,12 @@ def spo_tree(
     ),
     evidence=("parent", "depth", "tree"),
     plan=tree.tree(
-      tree.parse(branches), segment_tokens=segment_tokens, max_depth=max_depth
+      tree.parse(branches),
+      segment_tokens=segment_tokens,
+      max_depth=max_depth,
+      branching=branching.Branching(
+        uncertain=uncertain, keep=keep_open, tokens=budget
+      ),
     ),
     keep=keep.credited(by if drop_by == "prover" else None)
     if drop_zeros

@@ -210,11 +210,12 @@ def _read_all(
   attempts: int,
   read: Callable[[str, int], Any],
 ) -> tuple[list[Any], dict[str, float | int]]:
-  """What can be read of the answers, and the counts.
+  """What can be read of the answers, and the counts of this call.
 
   A question whose answer cannot be read is put again.
   """
   values: list[Any] = [None] * len(conversations)
+  before = dict(_counts(ask))
   open_, malformed, unanswered = list(range(len(conversations))), 0, 0
   for _ in range(attempts):
     if not open_:
@@ -231,7 +232,13 @@ def _read_all(
         again.append(i)
     open_ = again
   counts = {"malformed": malformed, "unanswered": unanswered}
-  return values, {**getattr(ask, "counts", {}), **counts}
+  spent = {name: x - before.get(name, 0) for name, x in _counts(ask).items()}
+  return values, {**spent, **counts}
+
+
+def _counts(ask: Ask) -> Mapping[str, float | int]:
+  """What an endpoint has counted so far, and nothing of who counts nothing."""
+  return getattr(ask, "counts", {})
 
 
 def _log(

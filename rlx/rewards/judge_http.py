@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from rlx.rewards import judge_prompts, judge_wire
 
 _LATER = (408, 409, 425, 429, 529)  # Statuses after which one tries again.
+_MAX_TOKENS = 1 << 32  # That a server may say an answer cost.
 _NEVER = (401, 403, 404, 405)  # Statuses that say the settings are wrong.
 
 
@@ -216,7 +217,7 @@ class Endpoint:
       tree, text = None, None
     usage = tree.get("usage") if isinstance(tree, dict) else None
     total = usage.get("total_tokens") if isinstance(usage, dict) else None
-    if not isinstance(total, int) or isinstance(total, bool) or total < 0:
+    if type(total) is not int or not 0 <= total < _MAX_TOKENS:
       total = (sent + len(found)) // 4
     self._count("tokens", total)
     return text if isinstance(text, str) and text.strip() else None

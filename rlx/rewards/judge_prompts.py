@@ -2,7 +2,6 @@
 
 import collections
 import json
-import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -110,17 +109,19 @@ def scores(
     return None
   try:
     found = json.loads(lists[-1])
-  except ValueError:
+  except (ValueError, RecursionError):
     return None
-  numbers = [x for x in found if isinstance(x, (int, float))]
-  if len(found) != num or len(numbers) != num:
-    return None
-  scaled = [_scaled(float(x), low, high) for x in numbers]
+  if len(found) != num or any(type(x) not in (int, float) for x in found):
+    return None  # True is an int to Python, and no score.
+  scaled = [_scaled(x, low, high) for x in found]
   return None if None in scaled else [x for x in scaled if x is not None]
 
 
-def _scaled(value: float, low: float | int, high: float | int) -> float | None:
-  if not math.isfinite(value) or not low <= value <= high:
+def _scaled(
+  value: float | int, low: float | int, high: float | int
+) -> float | None:
+  # Comparing cannot fail, as making a float of a very long int would.
+  if not low <= value <= high:
     return None
   return (value - low) / (high - low)
 

@@ -67,9 +67,10 @@ def post(
     headers["Authorization"] = f"Bearer {key}"
   path = f"{target.path.rstrip('/')}/chat/completions"
   path += f"?{target.query}" if target.query else ""
-  connection = _connection(target, left)
+  connection, until = _connection(target, left), time.monotonic() + left
   try:
-    with _within(connection, left):
+    _connect(connection, left)
+    with _within(connection, until - time.monotonic()):
       connection.request("POST", path, body, headers)
       response = connection.getresponse()
       found = response.read(MAX_BODY + 1)
@@ -92,6 +93,32 @@ def _connection(
   return http.client.HTTPSConnection(
     host, target.port, timeout=timeout, context=context
   )
+
+
+def _connect(connection: http.client.HTTPConnection, seconds: float) -> None:
+  """Connects in so long, or raises what it raised, or TimeoutError.
+
+  In a thread, as looking up a name has no timeout, and every address of it and
+  every message of TLS one of its own.
+  """
+  late, raised = threading.Event(), []
+
+  def work() -> None:
+    try:
+      connection.connect()
+    except Exception as error:  # It is raised below.
+      raised.append(error)
+    if late.is_set():
+      connection.close()
+
+  thread = threading.Thread(target=work, name="rlx-judge-connect", daemon=True)
+  thread.start()
+  thread.join(seconds)
+  if thread.is_alive():
+    late.set()
+    raise TimeoutError
+  if raised:
+    raise raised[0]
 
 
 @contextlib.contextmanager

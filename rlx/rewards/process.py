@@ -161,7 +161,7 @@ def verified_by(judge: ProcessJudge) -> Callable[..., list[float]]:
   """A reward of 1 where `judge(text, answer)` is RIGHT, else 0.
 
   Logged: `could_not_judge`, a fraction, and the judge's `timeouts` and
-  `crashes` so far.
+  `crashes` meanwhile.
   """
 
   def verified(
@@ -171,6 +171,7 @@ def verified_by(judge: ProcessJudge) -> Callable[..., list[float]]:
     **columns: Any,
   ) -> list[float]:
     del columns
+    timeouts, crashes = judge.num_timeouts, judge.num_crashes
     verdicts = [
       judge(math_answer.text_of(completion), gold)
       for completion, gold in zip(completions, answer, strict=True)
@@ -178,8 +179,8 @@ def verified_by(judge: ProcessJudge) -> Callable[..., list[float]]:
     if log_metric is not None:
       unclear = verdicts.count(COULD_NOT_JUDGE) / max(len(verdicts), 1)
       log_metric("could_not_judge", unclear)
-      log_metric("timeouts", judge.num_timeouts)
-      log_metric("crashes", judge.num_crashes)
+      log_metric("timeouts", judge.num_timeouts - timeouts)
+      log_metric("crashes", judge.num_crashes - crashes)
     return [float(v is math_answer.Verdict.RIGHT) for v in verdicts]
 
   return verified

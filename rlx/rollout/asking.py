@@ -28,15 +28,13 @@ class Asking:
     self.asked[row] = True
     seat = self._seats[row]
     call = functools.partial(getattr(seat, what), *args)
-    self._calls.submit(row, call, seat.lane)
+    self._calls.submit(row, call, seat)
 
   def answers(self, seconds: float) -> list[pool.Answer]:
     """Returns what was answered until all have, or the time is over."""
     found = self._calls.take(seconds)
     for answer in found:
       self.asked[answer.row] = False
-      if isinstance(answer.error, pool.Late):
-        self._seats[answer.row].abandon()
     return found
 
   def settle(self) -> list[pool.Answer]:

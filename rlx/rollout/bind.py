@@ -31,7 +31,8 @@ def memory(
   """Returns what keeps what was read, of batches of this shape.
 
   Args:
-    num_pages: 0 for as many as the samples of a batch need.
+    num_pages: 0 for as many as the samples of a batch need at the most, of which
+      there are only as many as what is kept does, but for doubling.
   """
   samples = pages.needed(shape.tail, page_size) + 1
   prompts = pages.needed(shape.prompt_tokens, page_size)
@@ -43,6 +44,7 @@ def memory(
     num_pages=num_pages or need,
     rows=shape.num_prompts,
     mesh=mesh,
+    grows=not num_pages,
   )
 
 
@@ -97,6 +99,9 @@ def continuing(
   ) -> played.Played:
     if not cuts or n < 1:
       raise ValueError(f"{len(cuts)} cuts, n={n}: there must be 1 or more")
+    for name, most in (("max_tokens", max_tokens), ("max_turns", max_turns)):
+      if most is not None and most < 1:
+        raise ValueError(f"{name}={most}: must be 1 or more, or None for all")
     tokens = min(max_tokens or shape.action_tokens, shape.action_tokens)
     turns = min(max_turns or shape.turns, shape.turns)
     sizes = [-(-shape.rows // (n * part)) for part in _PARTS]

@@ -223,6 +223,7 @@ def _write(
     # Continuations that are over will hardly be continued.
     rows = everyone if begun else np.flatnonzero(open_)
     engine.keep(params, kept, log.tokens, log.length, rows)
+  del decoded, kept  # Nothing of it is held while rewards are computed.
   open_[asked:] = True
   scored = _score(tokenizer, score, log, origin, stopped, open_)
   for row in everyone:

@@ -28,7 +28,15 @@ class RolloutConfig:
   """Completions that are written at once: as one ends, the next of the batch takes
   its place. 0 for all of the batch at once. The samples are the same; slots are
   for batches whose lengths differ, or whose cache would not fit into memory.
-  Recipes that go on from the middle of what was sampled write all at once."""
+  Recipes that go on from the middle of what was sampled write all at once. On a
+  mesh every device gathers all parameters, and serves its part of the slots; the
+  samples of a group do not share their prompt there, but each copy it."""
+  check_every: int = 1
+  """Tokens between two looks for a free slot. On a CPU it makes no difference;
+  accelerators want 8."""
+  prefill_tokens: int = 8192
+  """Tokens of prompts that a device computes at once. The rest waits for them, so
+  that this bounds the memory; nothing else changes."""
   filter_groups: bool = False
   """Leave out groups whose members all have the same outcome, and sample others
   in their place."""
@@ -57,8 +65,9 @@ class RolloutConfig:
   """Calls made at once; 0 for 32 threads, or for a process a core. Episodes that
   share a process with one that hangs are lost with it."""
   environment_seconds: float = 60.0
-  """Deadline of a call. An episode whose environment has not answered by then is
-  out of the loss and every statistic, and counted in `stop/rollout_timeout`."""
+  """Deadline of a call; the first of a process, which starts then, has a minute
+  more. An episode whose environment has not answered by then is out of the loss
+  and every statistic, and counted in `stop/rollout_timeout`."""
   rewriting_templates: Literal["error", "segment"] = "error"
   """What happens where the chat template changes earlier turns when one is added,
   as those do that take out past reasoning. With "segment", what the template then
@@ -68,6 +77,7 @@ class RolloutConfig:
     for name in (
       *("num_prompts", "group_size", "max_prompt_length"),
       *("max_turn_length", "max_completion_length", "page_size"),
+      *("check_every", "prefill_tokens"),
     ):
       if getattr(self, name) < 1:
         raise ValueError(

@@ -18,7 +18,7 @@ from rlx import policy as policies
 from rlx import sharding
 from rlx.envs.device import language as languages
 from rlx.envs.device import protocol
-from rlx.rollout import decode, device_turns, sampling
+from rlx.rollout import decode, device_turns, prefill, sampling
 from rlx.rollout import engine as engines
 
 
@@ -46,6 +46,7 @@ def make_program(
   sampler: sampling.Sampling,
   stop_ids: Sequence[int],
   mesh: Mesh,
+  prefill_tokens: int = prefill.MOST,
 ) -> Program:
   """Returns the compiled program; rows split over the mesh's batch axes."""
   sharding.check_divides("prompts × samples", shape.rows, mesh)
@@ -56,7 +57,7 @@ def make_program(
     stop_ids=tuple(stop_ids),
     max_new=shape.action_tokens,
   )
-  begin = engines.beginning(policy, shape, write, mesh)
+  begin = engines.beginning(policy, shape, write, mesh, prefill_tokens)
   append = engines.appending(policy, shape, write, mesh)
   act = functools.partial(device_turns.act, shape, game)
   rows_first = sharding.batch_sharding(mesh, 1)
@@ -65,6 +66,7 @@ def make_program(
   def play(params, key, prompt_ids, tokens, length, states, language):
     repeat = engines.repeating(shape, mesh)
     keys = engines.first_keys(key, prompt_ids, shape, mesh)
+    params = policy.prepare(params)  # Once, and not in every turn.
     decoded, kept = begin(params, keys, tokens, length)
     rows = device_turns.begin(shape, repeat(states), repeat(length))
     trace = device_turns.empty(shape, game, rows.state)

@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 
 from rlx import ahead, sharding
 from rlx import policy as policies
-from rlx.rollout import decode, pages, sampling
+from rlx.rollout import decode, pages, prefill, sampling
 from rlx.rollout import memory as memories
 
 
@@ -113,11 +113,13 @@ def make_engine(
   stop_ids: tuple[int, ...],
   mesh: Mesh,
   memory: memories.Memory | None = None,
+  prefill_tokens: int = prefill.MOST,
 ) -> Engine:
   """Returns the compiled programs; rows split over the mesh's batch axes.
 
   Args:
     memory: what is drawn can be kept in it, to go on from.
+    prefill_tokens: of prompts, that a device computes at once.
   """
   sharding.check_divides("prompts × samples", shape.rows, mesh)
   write = functools.partial(
@@ -127,7 +129,7 @@ def make_engine(
     stop_ids=stop_ids,
     max_new=shape.action_tokens,
   )
-  begin_rows = beginning(policy, shape, write, mesh)
+  begin_rows = beginning(policy, shape, write, mesh, prefill_tokens)
   append = appending(policy, shape, write, mesh)
   rows = sharding.batch_sharding(mesh, 1)
 
@@ -175,7 +177,7 @@ def make_engine(
       rows,
       # The last token may not have been read yet.
       [tokens[row, : length[row] - 1] for row in rows],
-      prompts + shape.rows * own,
+      -(-(prompts + shape.rows * own) // 4),
     )
 
   return Engine(shape, begin, go_on, place, keep if memory else None)
@@ -195,7 +197,9 @@ def repeating(shape: Shape, mesh: Mesh) -> Callable:
   return lambda tree: _split(mesh, decode.share(tree, shape.num_samples))
 
 
-def beginning(policy, shape: Shape, write, mesh: Mesh) -> Callable:
+def beginning(
+  policy, shape: Shape, write, mesh: Mesh, prefill_tokens: int = prefill.MOST
+) -> Callable:
   """Returns what reads prompts and lets all their rows write, not yet compiled.
 
   It is `(params, keys[N], tokens[P C], length[P], limit=None) -> (Decoded,
@@ -203,11 +207,13 @@ def beginning(policy, shape: Shape, write, mesh: Mesh) -> Callable:
   """
   repeat = repeating(shape, mesh)
   # A trunk is split over the devices as its rows are, if that comes out even.
-  alone = shape.num_prompts % sharding.batch_devices(mesh) != 0
+  devices = sharding.batch_devices(mesh)
+  alone = shape.num_prompts % devices != 0
 
   def begin_rows(params, keys, tokens, length, limit=None):
-    hidden, trunk = decode.prefill(
-      policy, params, tokens, length, shape.prompt_tokens
+    hidden, trunk = prefill.prefill(
+      *(policy, params, tokens, length, prefill_tokens),
+      devices=1 if alone else devices,
     )
     trunk = repeat(trunk) if alone else _split(mesh, trunk)
     cut = repeat(length)

@@ -226,6 +226,7 @@ def _run(engine, params, key, game, ids, segments=None, begun=False) -> Played:
     # Continuations that are over will hardly be continued.
     rows = np.flatnonzero(log.turns > 0 if begun else game.live)
     engine.keep(params, kept, log.tokens, log.length, rows)
+  del decoded, kept
   game.cut()
   return _finished(game, spent)
 

@@ -6,15 +6,15 @@ whatever was kept, is read once, and looked at by all rows that share it at once
 """
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from rlx import ahead, sharding
 from rlx import policy as policies
-from rlx import sharding
 from rlx.rollout import decode, engine, pages, paging, sampling
 from rlx.rollout import layout as layouts
 from rlx.rollout import memory as memories
@@ -53,7 +53,9 @@ def make_engine(
   begin, turn = _programs(policy, shape, sampler, stop_ids, mesh)
   devices = sharding.batch_devices(mesh)
   group, ways = shape.num_samples, layouts.ways(shape, memory)
-  place = functools.partial(paging.place, mesh)
+  place, window = functools.partial(paging.place, mesh), shape.window(0)
+  warm: set[int] = set()  # Pages of pools.
+  kinds: list[tuple[Any, ...]] = []  # Shapes of what may be kept.
 
   def lay_out(prompts) -> layouts.Layout:
     while True:
@@ -61,6 +63,32 @@ def make_engine(
       if found is not None and found.num * found.most * group % devices == 0:
         return found
       ways.pop(0)  # For good, as each has to be compiled.
+
+  def start_others(params, key, layout, prompts, behind):
+    """The first time, compiles what any other prompts might need."""
+    compiling = ahead.Ahead()
+    if memory.pool.pages in warm:
+      return compiling
+    *behind, limit, slot = behind
+    mine = layouts.width(prompts, memory), layout.own, layout.most
+    for one in layouts.sizes(ways, shape, memory.size, devices):
+      load = functools.partial(memory.pool.load_ahead, compiling)
+      cache = load(one.rows, one.own) if one.own else None
+      told = [
+        x if x is None else place(np.zeros((one.rows, *x.shape[1:]), x.dtype))
+        for x in (*behind, limit)
+      ]
+      for width in memory.widths:
+        trunk = load(one.trunks, width)
+        like = ahead.shape_of(params), key, trunk, cache, *told, slot
+        reads = {"window": one.before * memory.size + window}
+        if not warm:
+          _, kept = paging.shapes(mesh, begin, *like, **reads)
+          kinds.append((kept.cache, kept.trunk, kept.cut))
+          if (width, one.before, one.most) != mine:
+            compiling.start(begin, *like, **reads)
+    warm.add(memory.pool.pages)
+    return compiling
 
   def first(params, key, prompt_ids, tokens, length, limit=None):
     prompts = [tokens[p, : length[p]] for p in range(len(length))]
@@ -74,11 +102,7 @@ def make_engine(
     trunk, *own = memory.load(params, [x[:-1] for x in prompts], tables)
     whose = np.maximum(row, 0)
     at, before = whose // group, layout.own * memory.size
-    decoded, kept = begin(
-      params,
-      key,
-      trunk,
-      own[0] if own else None,
+    behind = (
       place(prompt_ids[at].astype(np.int32)),
       place((whose % group).astype(np.int32)),
       place(tokens[at, length[at] - 1][:, None].astype(np.int32)),
@@ -87,8 +111,13 @@ def make_engine(
       place(row >= 0),
       None if limit is None else place(limit[whose]),
       slot,
-      window=before + shape.window(0),
     )
+    cache = own[0] if own else None
+    others = start_others(params, key, layout, prompts, behind)
+    decoded, kept = begin(
+      params, key, trunk, cache, *behind, window=before + window
+    )
+    others.wait()
     return decoded, Kept(kept, slot, row, before)
 
   def go_on(params, key, kept, *rows, window):
@@ -107,7 +136,8 @@ def make_engine(
       kept.slots,
       kept.slot[rows],
       [tokens[row, : length[row] - 1] for row in rows],
-      shape.rows * own,
+      -(-shape.rows * own // 4),
+      kinds,
     )
 
   return engine.Engine(shape, first, go_on, lambda x: x, keep)

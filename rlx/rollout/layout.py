@@ -73,8 +73,39 @@ def ways(shape: engine.Shape, memory: memories.Memory):
   ways = [(SHARE, 0), (1, 0)]
   if shape.num_samples <= SHARE:  # Else their copies take more than trunks.
     own = -(-memory.width // SHARE)
-    ways[1:1] = [(SHARE, own), (SHARE // 2, own)]
+    ways.insert(1, (SHARE, own))
   return ways
+
+
+class Size(NamedTuple):
+  """What is compiled for a way to lay prompts out.
+
+  Attributes:
+    rows: slots for rows.
+    trunks: rows of the trunk.
+    own: pages of a row's cache; 0 if they are not loaded.
+    before: of these, those that it does not write in.
+    most: prompts of a trunk.
+  """
+
+  rows: int
+  trunks: int
+  own: int
+  before: int
+  most: int
+
+
+def sizes(ways, shape: engine.Shape, size: int, devices: int) -> list[Size]:
+  """Returns the size of each way that comes out even over the devices."""
+  found = []
+  for most, own in ways:
+    most = min(most, shape.num_prompts)
+    num, fork = -(-shape.num_prompts // most), most * shape.num_samples
+    if num * fork % devices == 0:
+      trunks = num if num % devices == 0 else num * fork
+      pages_ = own + pages.needed(shape.cache_length, size) if own else 0
+      found.append(Size(num * fork, trunks, pages_, own, most))
+  return found
 
 
 def tables(layout, prompts, memory, tail, slot, alone, ready):
@@ -87,11 +118,8 @@ def tables(layout, prompts, memory, tail, slot, alone, ready):
     ready: pages of the prompts that are there.
   """
   size, fork = memory.size, layout.most * slot.shape[1]
-  need = max(pages.needed(len(x) - 1, size) for x in prompts)
-  width = next(x for x in memory.widths if x >= need)
-  trunk = memories.Table(
-    np.zeros((layout.num, width), np.int32), np.zeros(layout.num, bool)
-  )
+  shape = layout.num, width(prompts, memory)
+  trunk = memories.Table(np.zeros(shape, np.int32), np.zeros(layout.num, bool))
   for number, (head, *_) in enumerate(layout.trunks):
     if head in ready:
       trunk.pages[number, : len(ready[head])] = ready[head]
@@ -101,14 +129,20 @@ def tables(layout, prompts, memory, tail, slot, alone, ready):
   if not layout.own:
     return [trunk]
   rows = layout.num * fork
-  width = layout.own + pages.needed(tail, size)
-  own = memories.Table(np.zeros((rows, width), np.int32), np.zeros(rows, bool))
+  shape = rows, layout.own + pages.needed(tail, size)
+  own = memories.Table(np.zeros(shape, np.int32), np.zeros(rows, bool))
   for number, ids in ready.items():
     if layout.cut[number] < len(prompts[number]) - 1:
       mine = ids[layout.cut[number] // size :]
       own.pages[slot[number], : len(mine)] = mine
       own.which[slot[number]] = True
   return [trunk, own]
+
+
+def width(prompts: Sequence[np.ndarray], memory: memories.Memory) -> int:
+  """Returns the pages of the trunks of these prompts."""
+  need = max(pages.needed(len(x) - 1, memory.size) for x in prompts)
+  return next(x for x in memory.widths if x >= need)
 
 
 def slots(layout: Layout, num: int, group: int):

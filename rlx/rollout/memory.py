@@ -4,7 +4,8 @@ The pages lie on the device, and which has what is known on the host. Nothing
 that is drawn depends on how many there are: what finds no room is read again.
 """
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,19 +13,13 @@ from jax.sharding import Mesh
 
 from rlx import policy as policies
 from rlx import sharding
+from rlx.rollout import kv_pool, prefixes
 from rlx.rollout import pages as pages_lib
-from rlx.rollout import paging, prefixes
 
 _CHUNK = 256  # Most tokens of a prefix that are read at once.
 _SUFFIX = 32  # What is no longer than this is read by a program of its own.
-
-
-class Page(NamedTuple):
-  """A page to be written from a row, with its positions from `start` on."""
-
-  page: int
-  start: int
-  row: int
+_PARTS = (8, 4, 2)  # Of the most pages: what a pool may have instead.
+_FEW = 64  # Pages that are no part, as each is compiled.
 
 
 class Table(NamedTuple):
@@ -49,14 +44,17 @@ class Memory:
     num_pages: int,
     rows: int,
     mesh: Mesh,
+    grows: bool = False,
   ):
     """Returns an empty memory; the pool is made when something is kept.
 
     Args:
       length: tokens of the longest sequence.
       size: tokens of a page.
-      num_pages: of the pool, beside one that stays empty.
+      num_pages: most of the pool, beside one that stays empty.
       rows: prefixes that are read at once.
+      grows: the pool has an eighth of these pages at first, and doubles when
+        what is kept needs it; what reads and writes it is then compiled again.
 
     Raises:
       ValueError: the longest sequence finds no room.
@@ -76,9 +74,11 @@ class Memory:
     most = min(self.width, max(1, _CHUNK // size))
     least = max(1, _SUFFIX // size)
     self._chunks = sorted({min(least, most), most})
-    self._do = paging.compile_(policy, self._num_pages, size, mesh)
+    sizes = {round_up(-(-self._num_pages // part)) for part in _PARTS}
+    few = max(_FEW, self.width + 2)
+    sizes = {x for x in sizes if grows and x >= few} | {self._num_pages}
+    self._pool = kv_pool.Pool(policy, size=size, sizes=sizes, mesh=mesh)
     self._params: Any = None
-    self._pool: Any = None
     self._index = prefixes.Prefixes(self._num_pages, size)
     self.filled = 0  # Tokens that were read again.
 
@@ -92,11 +92,17 @@ class Memory:
     """Pages that trunks may have: a few, for each of which there are programs."""
     if self.width * self.size <= _CHUNK:
       return [self.width]
-    return sorted({-(-self.width // part) for part in (1, 2, 4)})
+    return [-(-self.width // 2), self.width]
+
+  @property
+  def pool(self) -> kv_pool.Pool:
+    """The pages themselves."""
+    return self._pool
 
   def forget(self) -> None:
     """Lets go of the parameters and of all that was read."""
-    self._params = self._pool = None
+    self._params = None
+    self._pool.forget()
     self._index = prefixes.Prefixes(self._num_pages, self.size)
 
   def keep(
@@ -106,29 +112,25 @@ class Memory:
     rows: np.ndarray,
     tokens: Sequence[np.ndarray],
     most: int,
+    others: Sequence[tuple[Any, ...]] = (),
   ) -> None:
     """Stores what rows have read; what finds no room is left out.
 
     Args:
       kept: of an engine: its trunk, cache and cut.
       tokens: for each of the rows what it has read, from the first token on.
-      most: pages that a program may write, or a quarter of them.
+      most: pages that are written at once.
+      others: shapes of other caches, trunks and cuts that may be kept later.
     """
-    self._use(params)
-    new: list[Page] = []
-    # The longest first: it may have the others' pages too.
-    asked = zip(rows.tolist(), tokens, strict=True)
-    for row, ids in sorted(asked, key=lambda x: -len(x[1])):
-      added = self._index.add(ids)
-      new += [Page(one.page, one.start, row) for one in added or ()]
-    sizes = (-(-most // 4), most)
-    while new:
-      num = next((x for x in sizes if len(new) <= x), most)
-      part, new = new[:num], new[num:]
-      self._pool = self._do.store(
-        self._pool, *self._written(part, num), kept.cache, kept.trunk, kept.cut
-      )
-    self._index.settle()
+    with self._using(params):
+      new: list[kv_pool.Page] = []
+      # The longest first: it may have the others' pages too.
+      asked = zip(rows.tolist(), tokens, strict=True)
+      for row, ids in sorted(asked, key=lambda x: -len(x[1])):
+        added = self._index.add(ids)
+        new += [kv_pool.Page(one.page, one.start, row) for one in added or ()]
+      what = kept.cache, kept.trunk, kept.cut
+      self._pool.store(new, most, what, others)
 
   def load(
     self,
@@ -142,33 +144,36 @@ class Memory:
       tables: from the pages of those prefixes that are there to what is loaded.
         It is asked again while some are not, and the rest is left as it was.
     """
-    self._use(params)
     todo = sorted(enumerate(prefixes_), key=lambda x: -len(x[1]))
     caches: list[policies.Cache] = []
-    while todo or not caches:
-      ready, rest = self._prepare(todo)
-      if todo and not ready:  # Together they find no room.
+    with self._using(params):
+      while todo or not caches:
+        ready, rest = self._prepare(todo)
+        if todo and not ready:  # Together they find no room.
+          self._index.settle()
+          ready, rest = self._prepare(todo[:1])
+          rest += todo[1:]
+        asked = tables(ready)
+        new = [self._pool.load(x.pages) for x in asked]
+        if caches:
+          which = [x.which for x in asked]
+          new = list(map(self._pool.merge, caches, new, which))
+        caches, todo = new, rest
         self._index.settle()
-        ready, rest = self._prepare(todo[:1])
-        rest += todo[1:]
-      asked = tables(ready)
-      new = [
-        self._do.load(self._pool, paging.place(self._mesh, x.pages))
-        for x in asked
-      ]
-      if caches:
-        which = [paging.place(self._mesh, x.which) for x in asked]
-        new = list(map(self._do.merge, caches, new, which))
-      caches, todo = new, rest
-      self._index.settle()
     return caches
 
-  def _use(self, params: Any) -> None:
+  @contextlib.contextmanager
+  def _using(self, params: Any) -> Iterator[None]:
+    """What was added counts as written: if something fails, nothing is."""
     if params is not self._params:
       self.forget()
       self._params = params
-    if self._pool is None:
-      self._pool = self._do.init()
+    try:
+      yield
+      self._index.settle()
+    except BaseException:
+      self.forget()
+      raise
 
   def _prepare(self, todo):
     """Reads what prefixes lack, and holds their pages.
@@ -214,24 +219,13 @@ class Memory:
     self.filled += sum(len(ids) - found.length for ids, found, _ in batch)
     chunk = next(x for x in self._chunks if x * self.size >= longest)
     fresh = not any(found.length for _, found, _ in batch)
-    need = max(len(found.pages) for _, found, _ in batch)
-    width = next(x for x in self.widths if x >= need)
-    table = np.zeros((self._rows, width), np.int32)
+    table = np.zeros((self._rows, self.width), np.int32)
     tokens = np.zeros((self._rows, chunk * self.size), np.int32)
     cut, pages = np.zeros(self._rows, np.int32), []
     for row, (ids, found, new) in enumerate(batch):
       table[row, : len(found.pages)] = found.pages
       tokens[row, : len(ids) - found.length] = ids[found.length :]
       cut[row] = found.length
-      pages += [Page(one.page, one.start, row) for one in new]
-    where = self._written(pages, self._rows * (chunk + 1))
-    rows = [paging.place(self._mesh, x) for x in (table, cut, tokens)]
-    self._pool = self._do.fill(
-      self._params, self._pool, *rows, *where, fresh=fresh
-    )
-
-  def _written(self, pages: list[Page], num: int) -> list[np.ndarray]:
-    """Arrays of pages, starts and rows; those for nobody go nowhere."""
-    nowhere = Page(self._num_pages, 0, 0)
-    table = [*pages, *[nowhere] * (num - len(pages))]
-    return [np.array(x, np.int32) for x in zip(*table, strict=True)]
+      pages += [kv_pool.Page(one.page, one.start, row) for one in new]
+    chunks = [x * self.size for x in self._chunks]
+    self._pool.fill(self._params, (table, cut, tokens), pages, chunks, fresh)

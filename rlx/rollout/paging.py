@@ -1,5 +1,6 @@
 """The programs that fill pages, and that put them together again."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -16,7 +17,8 @@ class Programs(NamedTuple):
   """Compiled for one policy, size of a page and mesh.
 
   Attributes:
-    init: `() -> pool`.
+    init: `(pages) -> pool`.
+    grow: `(pool, pages) -> pool`: the same, and empty ones behind.
     fill: `(params, pool, table[F P], cut[F], tokens[F C], pages[M], start[M],
       rows[M], fresh) -> pool`: reads a chunk behind what the table has, and
       stores it. With `fresh` (static) there is nothing before it.
@@ -25,7 +27,8 @@ class Programs(NamedTuple):
     store: `(pool, pages[M], start[M], rows[M], cache, trunk, cut) -> pool`.
   """
 
-  init: Callable[[], policies.Pool]
+  init: Callable[[int], policies.Pool]
+  grow: Callable[[policies.Pool, int], policies.Pool]
   fill: Callable[..., policies.Pool]
   load: Callable[..., policies.Cache]
   merge: Callable[..., policies.Cache]
@@ -39,9 +42,16 @@ def place(mesh: Mesh, x: np.ndarray) -> Any:
   return sharding.place_rows(mesh, x)
 
 
-def compile_(
-  policy: policies.Policy, num_pages: int, size: int, mesh: Mesh
-) -> Programs:
+def shapes(mesh: Mesh, program: Callable, *args: Any, **settings: Any) -> Any:
+  """Returns the shapes and placements of what such a program returns."""
+  place = sharding.batch_sharding(mesh, 1)
+  return jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
+    jax.eval_shape(functools.partial(program, **settings), *args),
+  )
+
+
+def compile_(policy: policies.Policy, size: int, mesh: Mesh) -> Programs:
   """Returns the programs; nothing is compiled before it is called."""
   split = sharding.batch_sharding(mesh, 1)
   alone = sharding.batch_devices(mesh) == 1  # The pool is whole.
@@ -62,6 +72,14 @@ def compile_(
     )
     return policy.store(pool, pages, start, rows, cache, **trunk)
 
+  def init(num):
+    return policy.init_pages(num, size)
+
+  def grow(pool, num):
+    return jax.tree.map(
+      lambda old, new: new.at[: len(old)].set(old), pool, init(num)
+    )
+
   def merge(trunk, other, which):
     def pick(one, two):
       asked = which.reshape(-1, *[1] * (one.ndim - 1))
@@ -70,9 +88,8 @@ def compile_(
     return jax.tree.map(pick, trunk, other)
 
   return Programs(
-    init=jax.jit(
-      lambda: policy.init_pages(num_pages, size), out_shardings=split
-    ),
+    init=jax.jit(init, static_argnums=0, out_shardings=split),
+    grow=jax.jit(grow, static_argnums=1, out_shardings=split),
     fill=jax.jit(
       fill, static_argnames="fresh", donate_argnums=1, out_shardings=split
     ),

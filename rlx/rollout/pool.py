@@ -22,6 +22,7 @@ from rlx.rollout import seats
 _LOG = logging.getLogger(__name__)
 PATIENCE = 1e-3  # Seconds that one thread gets for the calls of a turn.
 STUCK = "rlx-environment-stuck"
+ANYWHERE = seats.Here()  # Of calls that no seat makes.
 
 
 class Late(Exception):
@@ -52,9 +53,9 @@ class Calls(Protocol):
     ...
 
   def submit(
-    self, row: int, call: Callable[[], Any], lane: int | None = None
+    self, row: int, call: Callable[[], Any], seat: seats.Seat = ANYWHERE
   ) -> None:
-    """Has a call made, after those before it of the same lane."""
+    """Has a call made, after those before it of the seat's lane."""
     ...
 
   def take(self, seconds: float) -> list[Answer]:
@@ -88,9 +89,9 @@ class Inline:
     return seats.Here()
 
   def submit(
-    self, row: int, call: Callable[[], Any], lane: int | None = None
+    self, row: int, call: Callable[[], Any], seat: seats.Seat = ANYWHERE
   ) -> None:
-    del lane
+    del seat
     self._queue.append((row, call))
 
   def take(self, seconds: float) -> list[Answer]:
@@ -106,8 +107,8 @@ class Inline:
 class _Call:
   row: int
   make: Callable[[], Any]
-  lane: int | None
-  began: float = 0.0
+  seat: seats.Seat
+  until: float = 0.0
   thread: threading.Thread | None = None
 
 
@@ -124,7 +125,8 @@ class Threads:
 
     Args:
       workers: most calls at once.
-      seconds: that a call may take, from when a thread begins it.
+      seconds: that a call may take, from when a thread begins it, beside its
+        seat's allowance.
       seat: called with a row.
     """
     self._seat = seat
@@ -147,10 +149,10 @@ class Threads:
       return len(self._queue) + len(self._running) + len(self._done)
 
   def submit(
-    self, row: int, call: Callable[[], Any], lane: int | None = None
+    self, row: int, call: Callable[[], Any], seat: seats.Seat = ANYWHERE
   ) -> None:
     with self._lock:
-      self._queue.append(_Call(row, call, lane))
+      self._queue.append(_Call(row, call, seat))
 
   def take(self, seconds: float) -> list[Answer]:
     until = time.monotonic() + seconds
@@ -189,8 +191,9 @@ class Threads:
   def _give_up(self) -> None:
     """Answers for the calls whose time is over; their threads are lost."""
     now = time.monotonic()
-    late = [x for x in self._running if now - x.began > self._seconds]
+    late = [x for x in self._running if now > x.until]
     for call in late:
+      call.seat.abandon()  # While its lane is not free yet.
       self._running.remove(call)
       self._threads -= 1
       if call.thread is not None:
@@ -216,7 +219,8 @@ class Threads:
           self._work.wait()
           self._idle -= 1
           call = self._next()
-        call.began, call.thread = time.monotonic(), threading.current_thread()
+        call.thread = threading.current_thread()
+        call.until = time.monotonic() + self._seconds + call.seat.allowance
         self._running.add(call)
       answer = _answer(call.row, call.make, BaseException)
       with self._lock:
@@ -229,9 +233,9 @@ class Threads:
 
   def _next(self) -> _Call | None:
     """Takes the first call of the queue whose lane is free."""
-    busy = {call.lane for call in self._running} - {None}
+    busy = {call.seat.lane for call in self._running} - {None}
     for place, call in enumerate(self._queue):
-      if call.lane not in busy:
+      if call.seat.lane not in busy:
         del self._queue[place]
         return call
     return None

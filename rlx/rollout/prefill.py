@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Int
 from rlx import policy as policies
 from rlx.rollout import decode
 
+MOST = 8192  # Tokens that are computed at once, unless told.
 _LEVELS = 8  # Windows that are compiled for one prompt's chunks.
 
 
@@ -23,21 +24,34 @@ def prefill(
   tokens: Int[Array, "P C"],
   length: Int[Array, " P"],
   chunk: int,
+  devices: int = 1,
 ) -> tuple[Float[Array, "P D"], policies.Cache]:
   """Returns the features of each prompt's last token, and the filled cache.
 
   As `decode.prefill`, but no more than `chunk` tokens are computed at once:
   as many whole prompts as that makes, or of a longer prompt a part at a time.
   The cache has `padded` slots.
+
+  Args:
+    devices: over which the prompts are split, evenly; each computes `chunk`
+      tokens at once, of prompts of its own.
   """
   rows, longest = tokens.shape
+  each = rows // devices
   block = max(1, chunk // longest)
-  if block >= rows and longest <= chunk:
+  if block >= each and longest <= chunk:
     return decode.prefill(policy, params, tokens, length, longest)
   width = padded(longest, chunk)
-  more = -rows % block
-  tokens = jnp.pad(tokens, ((0, more), (0, width - longest)))
-  length = jnp.pad(length, (0, more), constant_values=1)
+  more = (0, 0), (0, -each % block)
+  tokens = jnp.pad(
+    tokens.reshape(devices, each, longest), (*more, (0, width - longest))
+  )
+  length = jnp.pad(length.reshape(devices, each), more, constant_values=1)
+  # The first prompts of each device, then the next of each.
+  apart = lambda x: jnp.moveaxis(
+    x.reshape(devices, -1, block, *x.shape[2:]), 0, 1
+  )
+  joined = lambda x: x.reshape(x.shape[0], devices * block, *x.shape[3:])
 
   def one(part):
     tokens, length = part
@@ -45,9 +59,14 @@ def prefill(
       return decode.prefill(policy, params, tokens, length, width)
     return _in_parts(policy, params, tokens, length, chunk)
 
-  parts = (tokens.reshape(-1, block, width), length.reshape(-1, block))
-  found = jax.lax.map(one, parts)
-  return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:rows], found)
+  found = jax.lax.map(one, (joined(apart(tokens)), joined(apart(length))))
+
+  def back(x):
+    x = jnp.moveaxis(x.reshape(-1, devices, block, *x.shape[2:]), 1, 0)
+    x = x.reshape(devices, -1, *x.shape[3:])[:, :each]
+    return x.reshape(rows, *x.shape[2:])
+
+  return jax.tree.map(back, found)
 
 
 def _in_parts(policy, params, tokens, length, chunk):

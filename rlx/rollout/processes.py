@@ -15,18 +15,29 @@ import signal
 import threading
 import traceback
 from collections.abc import Callable
+from multiprocessing import util
 from multiprocessing.connection import Connection
 from typing import Any
 
 from rlx.rollout import seats
 
+STARTING = 60.0  # Seconds beyond its deadline of a process's first call.
+
 
 class Processes:
   """Processes that outlive a batch: starting one takes about a second."""
 
-  def __init__(self, workers: int):
-    """Starts nothing yet."""
-    self._workers = [_Worker() for _ in range(workers)]
+  def __init__(self, workers: int, starting: float | int = STARTING):
+    """Starts nothing yet.
+
+    Args:
+      workers: how many processes.
+      starting: seconds that the first call of each may take beyond its
+        deadline: there the process starts, and imports the environment.
+    """
+    self._workers = [_Worker(float(starting)) for _ in range(workers)]
+    # Before the end of this process waits for them: they may be deaf to SIGTERM.
+    util.Finalize(self, _kill, (self._workers,), exitpriority=10)
 
   def seat(self, row: int) -> seats.Seat:
     """Returns an empty seat in the process that the row's episodes live in."""
@@ -35,8 +46,12 @@ class Processes:
 
   def close(self) -> None:
     """Ends all processes."""
-    for worker in self._workers:
-      worker.kill()
+    _kill(self._workers)
+
+
+def _kill(workers: "list[_Worker]") -> None:
+  for worker in workers:
+    worker.kill()
 
 
 class There:
@@ -44,7 +59,12 @@ class There:
 
   def __init__(self, worker: "_Worker", lane: int, name: int):
     self.lane = lane
-    self._worker, self._name, self._life = worker, name, -1
+    self._worker, self._name = worker, name
+    self._life: _Life | None = None
+
+  @property
+  def allowance(self) -> float:
+    return self._worker.allowance
 
   def begin(self, make: seats.Make, seed: int, keep: bool) -> seats.Shown:
     self._life = self._worker.start()
@@ -61,53 +81,88 @@ class There:
     self._worker.kill()
 
   def _ask(self, method: str, *args: Any) -> Any:
-    return self._worker.ask(self._life, (self._name, method, args))
+    if self._life is None:
+      raise RuntimeError(f"{method} of an episode that has not begun")
+    return self._life.ask((self._name, method, args))
 
 
 class _Worker:
-  """One process, or none yet; calls come one at a time, see `Seat.lane`."""
+  """One process at a time, or none yet."""
 
-  def __init__(self):
-    self._process: Any = None
-    self._pipe: Connection | None = None
-    self._life = 0  # How many processes there have been.
+  def __init__(self, starting: float):
+    self._starting = starting
+    self._life: _Life | None = None
     self._lock = threading.Lock()  # Of starting and ending.
 
-  def start(self) -> int:
-    """Makes sure that there is a process; returns which one it is."""
+  @property
+  def allowance(self) -> float:
+    """Seconds that the next call may take longer, as it is a process's first."""
+    life = self._life
+    begun = life is not None and life.answered and life.is_alive()
+    return 0.0 if begun else self._starting
+
+  def start(self) -> "_Life":
+    """Returns the process that lives now, or a new one."""
     with self._lock:
-      if self._process is None or not self._process.is_alive():
-        context = multiprocessing.get_context("spawn")
-        self._pipe, other = context.Pipe()
-        self._process = context.Process(
-          target=serve, args=(other,), name="rlx-environment", daemon=True
-        )
-        self._process.start()
-        other.close()
-        self._life += 1
+      if self._life is None or not self._life.is_alive():
+        self._life = _Life()
       return self._life
 
   def kill(self) -> None:
     with self._lock:
-      if self._process is not None:
-        self._process.kill()
-        self._process.join()
-        self._process = None
+      if self._life is not None:
+        self._life.kill()
+        self._life = None
 
-  def ask(self, life: int, message: tuple[int, str, tuple[Any, ...]]) -> Any:
+
+class _Life:
+  """One process, from its start to its end.
+
+  Attributes:
+    answered: whether it has answered a call.
+  """
+
+  def __init__(self):
+    context = multiprocessing.get_context("spawn")
+    self._pipe, other = context.Pipe()
+    self._process = context.Process(
+      target=serve, args=(other,), name="rlx-environment", daemon=True
+    )
+    self._process.start()
+    other.close()
+    self.answered = self._ended = False
+    # Held from a question to its answer, which would be another's without: a
+    # call of a batch that was left early may still be under way.
+    self._asking = threading.Lock()
+
+  def is_alive(self) -> bool:
+    return self._process.is_alive()
+
+  def kill(self) -> None:
+    """Ends it, at once and whoever asks; that raises then."""
+    self._ended = True
+    self._process.kill()
+    self._process.join(1.0)
+
+  def ask(self, message: tuple[int, str, tuple[Any, ...]]) -> Any:
     """Returns what a seat in the process answers, or raises what it raised."""
-    pipe = self._pipe
-    if life != self._life or self._process is None or pipe is None:
-      raise RuntimeError(
-        "the process of this environment was ended, as another one in it did "
-        "not answer in time; more of rollout.environment_workers keep them apart"
-      )
     data = _pickled(message)
-    try:
-      pipe.send_bytes(data)
-      kind, value = pickle.loads(pipe.recv_bytes())
-    except (EOFError, OSError) as error:
-      raise RuntimeError("the process of this environment has ended") from error
+    with self._asking:
+      if self._ended:
+        raise RuntimeError(
+          "the process of this environment was ended, as another one in it did "
+          "not answer in time; more of rollout.environment_workers keep them "
+          "apart"
+        )
+      try:
+        self._pipe.send_bytes(data)
+        found = self._pipe.recv_bytes()
+      except (EOFError, OSError) as error:
+        raise RuntimeError(
+          "the process of this environment has ended"
+        ) from error
+    self.answered = True
+    kind, value = pickle.loads(found)
     if kind == "value":
       return value
     raise (

@@ -43,10 +43,15 @@ class Seat(Protocol):
 
   Attributes:
     lane: calls of one lane are made one after the other; None for no such.
+    allowance: seconds that the next call may take beyond its deadline, as what
+      answers it has yet to start.
   """
 
   @property
   def lane(self) -> int | None: ...
+
+  @property
+  def allowance(self) -> float: ...
 
   def begin(self, make: Make, seed: int, keep: bool) -> Shown:
     """Makes an episode and resets it; with a snapshot if `keep`."""
@@ -61,14 +66,15 @@ class Seat(Protocol):
     ...
 
   def abandon(self) -> None:
-    """Gives up a call that has not returned."""
+    """Gives up a call that has not returned, before others of its lane begin."""
     ...
 
 
 class Here:
   """A seat in this process."""
 
-  lane = None
+  lane: int | None = None
+  allowance: float = 0.0
 
   def __init__(self):
     self._episode: Any = None

@@ -25,7 +25,7 @@ class Sizes(NamedTuple):
   new_tokens: int  # Most that a job may write.
   slots: int
   check_every: int = 1  # Tokens between two looks for a free slot.
-  prefill_tokens: int = 8192  # Of prompts, computed at once.
+  prefill_tokens: int = prefill.MOST  # Of prompts, computed at once.
   # Slots of each device to go on with at last: fewer are less work on a CPU.
   fewer: int = 0
 
@@ -150,8 +150,14 @@ def make_engine(
   sampler: sampling.Sampling,
   stop_ids: tuple[int, ...],
   mesh: Mesh,
+  check_every: int = 1,
+  prefill_tokens: int = prefill.MOST,
 ) -> engines.Engine:
   """Returns an engine of single turns, which keeps nothing of what it read.
+
+  Args:
+    check_every: tokens between two looks for a free slot.
+    prefill_tokens: of prompts, that a device computes at once.
 
   Raises:
     ValueError: the shape has several turns, or does not divide over the mesh.
@@ -164,6 +170,8 @@ def make_engine(
     prompt_tokens=shape.prompt_tokens,
     new_tokens=shape.action_tokens,
     slots=min(slots, shape.rows),
+    check_every=check_every,
+    prefill_tokens=prefill_tokens,
     fewer=fewer(min(slots, shape.rows), mesh),
   )
   serve = make_serve(

@@ -70,6 +70,7 @@ def _call(text: str, start: int) -> tuple[Call, int]:
   start = _skip(text, start, r"\s*(?:```(?:json)?\s*)?")
   try:
     found, end = json.JSONDecoder().raw_decode(text, start)
+    _encoded(found)
   except (ValueError, RecursionError) as error:
     reason = getattr(error, "msg", type(error).__name__)
     raise ValueError(
@@ -84,6 +85,11 @@ def _call(text: str, start: int) -> tuple[Call, int]:
   return _checked(found), end
 
 
+def _encoded(found: Any) -> bytes:
+  """JSON in UTF-8. Raises ValueError for half of a pair, as "\\ud800"."""
+  return json.dumps(found, ensure_ascii=False).encode()
+
+
 def _skip(text: str, start: int, pattern: str) -> int:
   found = re.compile(pattern).match(text, start)
   return found.end() if found else start
@@ -96,6 +102,7 @@ def _checked(found: Any) -> Call:
   if isinstance(arguments, str):  # As OpenAI's own form has them.
     try:
       arguments = json.loads(arguments)
+      _encoded(arguments)
     except (ValueError, RecursionError):
       raise ValueError("the arguments must be a JSON object") from None
   return Call(found["name"], arguments)

@@ -145,6 +145,7 @@ def test_what_is_not_installed_is_described_and_says_how(monkeypatch, capsys):
     (["frozen-lake", "--split", "dev"], "--split=dev: must be train or test"),
     (["frozen-lake", "--index", "-1"], "--index=-1"),
     (["frozen-lake", "--index", "one"], "must be a whole number"),
+    (["frozen-lake", "--seed", "-4"], "--seed=-4: must be 0 or more"),
     (["frozen-lake", "--turns", "0"], "turns=0"),
     (["--jsn"], "unknown argument '--jsn'"),
     (["gsm8k", "--data.directory", "nowhere"], "nowhere holds neither"),

@@ -54,7 +54,9 @@ def test_a_final_state_said_twice_counts_once():
   assert score.sequence([1, 2], 3) == [1, 2, 3]
   text = 'So {"x": {}} and {"intermediate": ["a", "b"], "final": "b"}.'
   assert score.read_answer(text) == ["a", "b"]
-  for wrong in ("", "[1]", '{"final": 1}', '{"intermediate": 1, "final": 1}'):
+  deep = '{"intermediate": ' + "[" * 100_000
+  some = '{"final": 1}', '{"intermediate": 1, "final": 1}'
+  for wrong in ("", "[1]", *some, deep):
     assert score.read_answer(wrong) is None
 
 

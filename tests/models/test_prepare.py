@@ -1,8 +1,9 @@
-"""Parameters for decoding: a stack of layers is taken apart once."""
+"""Parameters for decoding: a stack of layers is taken apart once, and rounded."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from tests import tiny
 
@@ -23,6 +24,30 @@ def test_what_is_apart_already_is_left_alone():
   model = tiny.decoder(layers="unroll")
   params = tiny.params(model)
   assert model.prepare(params) is params
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_weights_are_rounded_once_to_the_same_bits(tied):
+  model = tiny.decoder(dtype="bfloat16", qkv_bias=True, tied_embeddings=tied)
+  params = tiny.params(model)
+
+  @jax.jit
+  def both(params):
+    rows = jnp.arange(6, dtype=jnp.int32).reshape(2, 3)
+    found = []
+    for chosen in (params, model.prepare(params)):
+      cache = model.init_cache(2, 4)
+      hidden, cache = model.extend(chosen, cache, rows, rows % 3, 4)
+      found.append((model.logits(chosen, hidden), cache))
+    return found
+
+  one, other = both(params)
+  jax.tree.map(np.testing.assert_array_equal, one, other)
+  once = model.prepare(params)
+  for path, x in jax.tree_util.tree_leaves_with_path(once):
+    norm = "norm" in jax.tree_util.keystr(path)
+    assert x.dtype == (jnp.float32 if norm else jnp.bfloat16)
+  jax.tree.map(np.testing.assert_array_equal, model.prepare(once), once)
 
 
 def test_prepared_parameters_decode_the_same():

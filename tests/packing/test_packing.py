@@ -1,11 +1,19 @@
 """Packs: every path is there, nothing is there twice that need not be."""
 
+import dataclasses
+import time
+
 import hypothesis
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import strategies as st
 
+from rlx import learner, optimizer, recipes, train_state
+from rlx.packing import place as places
 from rlx.packing import shapes, split, walk
+from rlx.programs import tokens as blanks
+from tests import tiny
 
 
 def paths(view, shape, length, rows):
@@ -128,6 +136,81 @@ def test_without_a_hint_a_group_is_a_tree():
   [(view, shape)] = split.split(tokens, mask, known)
   assert shape.layout is None
   assert (view.segments > 0).sum() == 512 + 8 * 63
+
+
+@pytest.mark.parametrize("half", [512, 1024])
+def test_a_long_group_shares_its_prompt_unless_a_limit_is_given(half):
+  tokens, mask = group(half, half)
+
+  def made(config):
+    return learner.make_learner(
+      tiny.policy(),
+      recipes.grpo(),
+      optimizer.OptimizerConfig(),
+      config,
+      mesh=tiny.one_device(),
+      temperature=1.0,
+      rows=8,
+      length=2 * half,
+      prompt=half,
+      group=8,
+      max_chosen=half,
+    )
+
+  blank = blanks.blank(8, 2 * half).rollout
+  rollout = dataclasses.replace(
+    blank, tokens=jnp.array(tokens), mask=jnp.array(mask)
+  )
+  default = made(train_state.LearnerConfig())
+  assert default.tokens(rollout) == half + 8 * half
+  # A limit bounds what goes through the model at once.
+  for limit in (2048, 4096, 16_384):
+    most, each = train_state.LearnerConfig(microbatch_tokens=limit).limits
+    known = shapes.make(
+      *(2 * half, 8, most, 1),
+      prompt=half,
+      group=8,
+      group_tokens=each,
+      chosen=half,
+    )
+    assert all(x.packs * x.columns <= limit for x in known.all)
+  assert known.groups[-1].layout == (half, 8, half)
+
+
+def test_long_rows_that_share_nothing_do_not_stand_behind_each_other():
+  # All their columns are filled either way, and see fewer.
+  tokens = np.random.default_rng(0).integers(3, 500, (8, 2048))
+  mask = np.arange(2048)[None] >= np.full((8, 1), 16)
+  known = shapes.make(2048, 8, 8192, 1, chosen=2032)
+  assert {shape for _, shape in split.split(tokens, mask, known)} == {
+    known.rows
+  }
+
+
+def test_thousands_of_rows_are_put_together_quickly():
+  # Prompts of 32 tokens and log-normal completions.
+  rng = np.random.default_rng(0)
+  rows, length, prompt = 2048, 96, 32
+  tokens = rng.integers(3, 500, (rows, length))
+  tokens[:, :prompt] = np.repeat(tokens[::8, :prompt], 8, axis=0)
+  ends = prompt + 2 + rng.lognormal(np.log(16), 1, (rows, 1)).astype(int)
+  index = np.arange(length)[None]
+  mask = (index >= prompt) & (index < ends)
+  known = shapes.make(length, rows, 2048, 1, chosen=64)
+  order = walk.walk(tokens, mask)
+  assert known.tree is not None
+  packs, left = places.place(order, known.tree)
+  took = []
+  for _ in range(4):
+    began = time.process_time()
+    places.place(order, known.tree)
+    took.append(time.process_time() - began)
+  # 0.01 s, and 0.08 s where types are checked; 0.28 s at the least if every row
+  # looks at every strip.
+  assert min(took) < 0.2
+  assert not left
+  least = (order.need - order.shared).sum()
+  assert sum(each.fill for each in packs) < 1.25 * least
 
 
 def test_edges_of_a_tree_come_to_its_distinct_tokens():

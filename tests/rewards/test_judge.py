@@ -76,6 +76,12 @@ def test_scores_are_read_where_they_are_clear(text, value):
     ("[1, null]", None),
     ('["1", 2]', None),
     ("[1, NaN]", None),
+    ("[1, Infinity]", None),
+    (f"[1, {'9' * 400}]", None),
+    (f"[1, {'9' * 5000}]", None),
+    ("[true, 1]", None),
+    ('[{"a":' * 5_000 + "]", None),
+    ("[" + '{"a":' * 3_000 + "]", None),
     ("1, 2", None),
     ("[" * 1000, None),
   ],
@@ -133,6 +139,14 @@ def test_what_cannot_be_read_is_asked_again_and_then_abstains():
   assert found.total.tolist() == [0.25, 0.75]
   assert found.metrics["rewards/judged/abstained"] == 0.5
   assert found.metrics["rewards/judged/unanswered"] == 1
+
+
+def test_what_an_endpoint_counts_is_logged_of_each_call():
+  with stub.Server(stub.reply("Score: 1")) as server:
+    grade = judge.reading(judge_http.Endpoint(server.url, "m")).grade
+    found = [grade([[]] * num).counts for num in (2, 1)]
+  assert [x["calls"] for x in found] == [2, 1]
+  assert [x["tokens"] for x in found] == [20, 10]
 
 
 def test_a_batch_that_nobody_judged_is_an_error_and_not_zero():

@@ -3,6 +3,7 @@
 import email.utils
 import json
 import logging
+import socket
 import threading
 import time
 
@@ -123,6 +124,19 @@ def test_a_server_that_is_not_there_is_given_up():
   assert endpoint.counts["failed"] == 1
 
 
+def test_the_deadline_is_of_connecting_too(monkeypatch):
+  over = threading.Event()
+  monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: over.wait(5))
+  endpoint = judge_http.Endpoint(
+    "http://host.invalid", "m", timeout=0.2, retries=0
+  )
+  began = time.monotonic()
+  assert endpoint([QUESTION]) == [None]
+  assert time.monotonic() - began < 1.5
+  assert endpoint.counts["failed"] == 1
+  over.set()
+
+
 def test_retry_after_is_waited_for_unless_it_is_too_long():
   with stub.Server(
     (429, {"Retry-After": "0.2"}, ""), stub.reply("x")
@@ -207,8 +221,10 @@ def test_seconds_are_a_budget_too_and_cut_what_is_under_way():
     assert endpoint.counts["over_budget"] >= 3
 
 
-def test_tokens_are_estimated_where_the_server_counts_none():
-  body = json.dumps({"choices": [{"message": {"content": "x" * 400}}]})
+@pytest.mark.parametrize("total", [None, "7", True, -1, 10**400])
+def test_tokens_are_estimated_where_the_server_counts_none(total):
+  message = {"choices": [{"message": {"content": "x" * 400}}]}
+  body = json.dumps(message | {"usage": {"total_tokens": total}})
   with stub.Server((200, {}, body)) as server:
     endpoint = make(server)
     endpoint([QUESTION])

@@ -161,6 +161,7 @@ def test_the_child_ends_when_its_parent_is_killed(tmp_path):
 def test_a_judge_becomes_a_reward_with_its_failures_logged():
   logged = {}
   with process.ProcessJudge(math_answer.judge, timeout=20.0) as judge:
+    judge.num_timeouts = 3  # Of calls before these.
     reward = process.verified_by(judge)
     rewards = reward(
       completions=[r"\boxed{5}", r"\boxed{6}", r"\boxed{\pi}"],

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import os
+import signal
 import time
 from typing import Any
 
@@ -22,6 +23,11 @@ class Misbehaving:
   def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
     self.turn += 1
     if self.turn == 2 and self.how == "hangs":
+      time.sleep(1000)
+    if self.how == "sleeps":
+      time.sleep(float(action))
+    if self.how == "deaf":
+      signal.signal(signal.SIGTERM, signal.SIG_IGN)
       time.sleep(1000)
     if self.turn == 2 and self.how == "dies":
       os._exit(3)

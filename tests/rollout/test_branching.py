@@ -5,6 +5,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 
+from rlx import recipes
 from rlx.rollout import branching, segments, values, verbs
 from rlx.rollout.plans import tree
 from tests.rollout import simulator
@@ -161,3 +162,29 @@ def test_it_runs_on_the_real_verbs():
     tree.tree((2,), branching=branching.Branching(keep=-1))
   with pytest.raises(ValueError, match="probes=0: must be 1 or more"):
     branching.probes(0)
+
+
+@pytest.mark.parametrize("method", [recipes.spo_tree, recipes.branch_grpo])
+@pytest.mark.parametrize(
+  ("setting", "want"),
+  [
+    ({}, {(3, 9, 27)}),
+    ({"uncertain": True}, {(3, 9, 27)}),
+    # One of three goes on, then one of its three.
+    ({"keep_open": 1}, {(1, 1, 3)}),
+    # Behind the first levels, 3 and 9 nodes of two tokens, that is one child.
+    ({"budget": (3 + 9) * 2 + 9 * 9}, {(3, 9, 9)}),
+  ],
+  ids=["even", "uncertain", "keep_open", "budget"],
+)
+def test_a_recipe_says_how_its_tree_branches(method, setting, want):
+  fair = lambda text: {"l": 0.5, "r": 0.5}
+  how = chance if "uncertain" in setting else fair
+  world = simulator.Simulator(trees.score, chance=how, longest=9)
+  made = method(branches="3,3,3", segment_tokens=2, **setting)
+  log = trees.collect(made.plan, world).record
+  assert {tuple(x) for x in trees.counts(log)} <= want
+  parent, depth = (log.columns[x][:, 0] for x in ("parent", "depth"))
+  of = [(parent == row).sum() for row in np.flatnonzero(depth == 1)]
+  uneven = len({n for n in of if n}) > 1
+  assert uneven == ("uncertain" in setting)

@@ -109,6 +109,24 @@ def test_the_same_call_is_the_same_batch_and_compiles_nothing(decoder):
   np.testing.assert_array_equal(again.record.log_probs, played.record.log_probs)
 
 
+def test_nothing_crosses_from_the_host_while_turns_are_written(decoder):
+  _, params, made, _ = decoder
+  shape, key = made.shape, jax.random.key(0)
+  put = lambda *sizes, value=1: made.place(np.full(sizes, value, np.int32))
+  rows, width = shape.rows, shape.turn_tokens + 1
+  prompts = put(4), put(4, 3, value=5), put(4, value=3)
+  ids, said = (put(rows), put(rows)), put(rows, width, value=6)
+  start, size = put(rows, value=4), put(rows, value=2)
+  live = made.place(np.ones(rows, bool))
+  with jax.transfer_guard("disallow"):
+    _, kept = made.first(params, key, *prompts)
+    told = (*ids, said, start, size, live)
+    window = shape.window(1)
+    decoded, _ = made.turn(params, key, kept, *told, window=window)
+    jax.block_until_ready(decoded)
+  assert (np.asarray(decoded.length) > 0).all()
+
+
 def test_another_key_is_another_batch(decoder):
   _, params, made, played = decoder
   other = play(made, params, seed=1)
@@ -141,6 +159,22 @@ def test_fewer_prompts_and_samples_are_the_same_rows(small):
   first_turn = played.record.segment[rows, 3:5] % 2 == 0
   want = np.where(first_turn, played.record.tokens[rows, 3:5], 0)
   np.testing.assert_array_equal(fewer[:, 3:], want)
+
+
+@pytest.mark.parametrize("tokens, devices", [(2, 1), (3, 2)])
+def test_prompts_may_be_read_in_parts(small, tokens, devices):
+  params, played = small
+  made = engine.make_engine(
+    *(tiny.policy(), tiny.shape(turns=1)),
+    sampler=sampling.Sampling(),
+    stop_ids=(tiny.END,),
+    mesh=sharding.make_mesh(sharding.MeshConfig(), jax.devices()[:devices]),
+    prefill_tokens=tokens,
+  )
+  found = play(made, params).record.tokens
+  first_turn = played.record.segment[:, 3:5] % 2 == 0
+  want = np.where(first_turn, played.record.tokens[:, 3:5], 0)
+  np.testing.assert_array_equal(found[:, 3:5], want)
 
 
 def test_a_mesh_changes_no_sample(small):

@@ -135,9 +135,7 @@ def test_what_made_room_is_read_again(made, num_pages):
   memory, whole, _, again = made
   tokens, length = sample(memory, whole)
   small = make_memory(num_pages)
-  small._do = memory._do._replace(
-    init=lambda: MODEL.init_pages(small._num_pages, SIZE)
-  )
+  small.pool._do = memory.pool._do
   fork = make_forks(small)
   for cuts in (MANY, MANY[::-1]):
     cuts = [(row, min(n, int(length[row]))) for row, n in cuts]
@@ -179,9 +177,9 @@ def test_what_is_in_free_pages_does_not_matter(made):
   tokens, length = sample(memory, whole)
   free = memory.index.pages.refs == 0
   assert free.any()
-  memory._pool = jax.tree.map(
+  memory.pool.data = jax.tree.map(
     lambda x: jnp.where(free.reshape(-1, *[1] * (x.ndim - 1)), jnp.nan, x),
-    memory._pool,
+    memory.pool.data,
   )
   for cuts in (ONE, MANY):
     cuts = [(row, min(n, int(length[row]))) for row, n in cuts]
@@ -281,3 +279,90 @@ def test_turns_go_on_behind_a_fork_while_others_wait():
   want, _ = again.first(PARAMS, KEY, ids, whole, length + 4)
   answers = [path[-2:] for path in paths]
   np.testing.assert_array_equal(np.asarray(want.tokens), answers)
+
+
+LENGTHS = (25, 60, 150, 290, 330, 450, 590)
+
+
+def test_longer_and_longer_prefixes_compile_nothing_after_the_first():
+  long, model = 600, tiny.policy()
+  params = {"table": jax.random.normal(KEY, (tiny.WIDTH, tiny.VOCAB))}
+  shape = engine.Shape(8, 2, long, 0, 3, 1)
+  memory = memories.Memory(
+    model, length=long, size=16, num_pages=600, rows=8, mesh=tiny.one_device()
+  )
+  fork = make_forks(memory, shape=shape, model=model)
+  rng, ids = np.random.default_rng(0), np.arange(8, dtype=np.int32)
+  text = rng.integers(3, 7, (8, long)).astype(np.int32)
+
+  def go_on(ends):
+    inside = np.arange(long)[None] < ends[:, None]
+    tokens = np.where(inside, text, 0).astype(np.int32)
+    decoded, kept = fork.first(params, KEY, ids, tokens, ends)
+    rows = [
+      [*tokens[row // 2, : ends[row // 2]], *np.asarray(new)]
+      for row, new in enumerate(decoded.tokens)
+    ]
+    assert fork.keep is not None
+    fork.keep(params, kept, *pad(rows, long + 3), np.arange(16))
+
+  go_on(np.full(8, 20, np.int32))
+  with compiles.count() as counted:
+    for end in LENGTHS:
+      go_on(rng.integers(end - 5, end + 5, 8).astype(np.int32))
+  assert memory.filled > 0
+  assert counted.num == 0
+
+
+def test_the_pool_doubles_when_what_is_kept_needs_it():
+  model, length = tiny.policy(), 40
+  params = {"table": jnp.zeros((tiny.WIDTH, tiny.VOCAB))}
+  memory = memories.Memory(
+    *(model,),
+    **{"length": length, "size": 1, "num_pages": 1023, "rows": 1},
+    mesh=tiny.one_device(),
+    grows=True,
+  )
+  rng = np.random.default_rng(0)
+  texts = [rng.integers(3, 7, length).astype(np.int32) for _ in range(10)]
+  sizes = []
+
+  def load(text):
+    table = lambda ready: [layout_table(ready[0])]
+    (found,) = memory.load(params, [text], table)
+    np.testing.assert_array_equal(
+      np.asarray(found)[0, :length], jax.nn.one_hot(text, tiny.VOCAB)
+    )
+    sizes.append(memory.pool.pages)
+
+  def layout_table(ids):
+    return memories.Table(ids[None].astype(np.int32), np.ones(1, bool))
+
+  for text in texts:
+    load(text)
+  assert sizes == [128] * 3 + [256] * 3 + [512] * 4
+  # What is there came along.
+  filled = memory.filled
+  load(texts[0])
+  assert memory.filled == filled
+  memory.forget()
+  assert memory.pool.data is None
+  load(texts[0])
+  # As what it had was needed.
+  assert memory.pool.pages == 512
+
+
+def test_what_failed_to_be_written_is_not_found():
+  memory = make_memory()
+  ids = np.arange(3, 3 + 8, dtype=np.int32) % tiny.VOCAB
+  fails = lambda *_: (_ for _ in ()).throw(MemoryError("no room"))
+  memory.pool._do = memory.pool._do._replace(store=fails, init=lambda _: {})
+  kept = engine.Kept({}, {}, jnp.zeros(1, jnp.int32))
+  with pytest.raises(MemoryError):
+    memory.keep(PARAMS, kept, np.arange(1), [ids], 4)
+  assert memory.index.find(ids).length == 0
+  fails_too = lambda *_, **__: fails()
+  memory.pool._do = memory.pool._do._replace(fill=fails_too)
+  with pytest.raises(MemoryError):
+    memory.load(PARAMS, [ids], lambda _: [])
+  assert memory.index.find(ids).length == 0

@@ -165,36 +165,63 @@ def test_a_first_observation_that_is_too_long_is_refused(decoder, program):
     on_chip(short, decoder[1], LAKE)
 
 
-def lost(trace, rows):
-  """The trace of a batch in which these rows were paid no finite number."""
-  error = device_turns.STOPS.index("environment_error")
-  stop, reward = trace.stop.copy(), trace.reward.copy()
-  stop[rows], reward[rows, 0] = error, np.nan
-  return trace._replace(stop=stop, reward=reward)
+def broken():
+  """The lake, but what ends an episode there pays no number."""
+  game = LAKE.on_device()
+
+  def step(state, action, xp):
+    found = game.step(state, action, xp)
+    paid = xp.where(found.terminated, xp.float32(xp.nan), found.reward)
+    return found._replace(reward=paid)
+
+  return game._replace(step=step)
+
+
+class Broken(frozen_lake.FrozenLake):
+  def on_device(self):
+    return broken()
 
 
 def test_a_reward_that_is_not_finite_costs_its_episode_only(decoder, program):
-  params = decoder[1]
-  whole = on_chip(program, params, LAKE)
+  model, params = decoder
+  made = make(model, Broken(size=3, turns=TURNS, held_out=4))
+  whole, found = on_chip(program, params, LAKE), on_chip(made, params, LAKE)
+  lost = np.array([stop == "completed" for stop in whole.stop])
+  assert 0 < lost.sum() < SHAPE.rows
+  for stop, was, gone in zip(found.stop, whole.stop, lost, strict=True):
+    assert stop == ("environment_error" if gone else was)
+  assert (found.record.turns[lost] == 0).all()
+  assert not found.record.mask[lost].any()
+  assert np.isfinite(found.record.reward).all()
+  for name in ("tokens", "mask", "log_probs", "reward", "turns"):
+    np.testing.assert_array_equal(
+      getattr(found.record, name)[~lost], getattr(whole.record, name)[~lost]
+    )
 
-  def failing(rows):
-    def run(*args):
-      trace, spent = program.run(*args)
-      return lost(trace, rows), spent
 
-    return program._replace(run=run)
+def test_a_batch_without_a_finite_reward_is_an_error(decoder, program):
+  def run(*args):
+    trace, spent = program.run(*args)
+    error = device_turns.STOPS.index("environment_error")
+    return trace._replace(stop=np.full_like(trace.stop, error)), spent
 
-  broken = on_chip(failing([5]), params, LAKE)
-  assert broken.stop[5] == "environment_error"
-  assert broken.record.turns[5] == 0
-  assert not broken.record.mask[5].any()
-  assert np.isfinite(broken.record.reward).all()
-  others = np.arange(SHAPE.rows) != 5
-  np.testing.assert_array_equal(
-    broken.record.reward[others], whole.record.reward[others]
-  )
   with pytest.raises(RuntimeError, match="all 8 episodes of a batch"):
-    on_chip(failing(list(range(8))), params, LAKE)
+    on_chip(program._replace(run=run), decoder[1], LAKE)
+
+
+def test_nothing_crosses_from_the_host_while_episodes_are_played(
+  decoder, program
+):
+  want = on_chip(program, decoder[1], LAKE)
+  key = jax.random.key(0)
+
+  def run(*args):
+    # What is given is put on the device before, and the record fetched, by name.
+    with jax.transfer_guard("disallow"):
+      return program.run(args[0], key, *args[2:])
+
+  found = on_chip(program._replace(run=run), decoder[1], LAKE)
+  assert_same(found, want)
 
 
 SETTINGS: Any = {"stop_ids": (tiny.END,), "mesh": None}

@@ -1,12 +1,17 @@
 """Environments in other processes: the same episodes, and what they cannot do."""
 
+import contextlib
 import functools
+import signal
+import subprocess
+import sys
+import time
 
 import jax
 import numpy as np
 import pytest
 
-from rlx.rollout import episodes, played, pool, processes, seats
+from rlx.rollout import asking, episodes, played, pool, processes, seats
 from tests import tiny
 from tests.rollout import misbehaving
 
@@ -71,7 +76,7 @@ def test_episodes_are_those_of_this_process_and_can_be_continued(play):
 def test_a_process_that_misbehaves_costs_its_episode_only(
   play, how, stop, caplog
 ):
-  whole = play()  # Every process has begun: that takes longer than a call may.
+  whole = play()
   found = play(how, seconds=2.0)
   assert found.stop == ["max_turns", stop]
   same(found, whole, slice(0, 1))
@@ -96,3 +101,83 @@ def test_what_shares_a_process_with_one_that_hangs_fails_with_it():
 def test_what_cannot_be_sent_is_refused(play):
   with pytest.raises(seats.Unsuitable, match="environment_pool=processes"):
     play(make=lambda index: misbehaving.make("", index))
+
+
+def sleeper(index):
+  return functools.partial(misbehaving.Misbehaving, index, "sleeps")
+
+
+@pytest.fixture
+def one():
+  with contextlib.closing(processes.Processes(1)) as found:
+    yield found
+
+
+def begun(one, rows):
+  """A batch of episodes with patience of 0.4 s for each step."""
+  calls = pool.Threads(2, 0.4, one.seat)
+  batch = asking.Asking(calls, rows)
+  for row in range(rows):
+    batch.ask(row, "begin", sleeper(10 * row), 0, False)
+  assert all(answer.error is None for answer in batch.settle())
+  return calls, batch
+
+
+def test_an_answer_that_is_late_is_nobody_elses(one):
+  _, batch = begun(one, 2)
+  batch.ask(0, "step", "0.55", False)
+  batch.ask(1, "step", "0", False)
+  first, second = batch.settle()
+  assert isinstance(first.error, pool.Late)
+  assert second.value is None
+  assert "keep them apart" in str(second.error)
+  # What begins then does so in a new process, and is answered for itself.
+  batch.ask(1, "begin", sleeper(10), 0, False)
+  batch.ask(1, "step", "0", False)
+  *_, answer = batch.settle()
+  assert answer.value.reward == 12
+
+
+def test_a_batch_that_was_left_early_answers_nobody_of_the_next(one):
+  calls, batch = begun(one, 1)
+  batch.ask(0, "step", "0.3", False)
+  batch.answers(0.05)
+  calls.close()
+  _, batch = begun(one, 2)
+  batch.ask(1, "step", "0", False)
+  assert [answer.value.reward for answer in batch.settle()] == [12]
+
+
+def test_the_start_of_a_process_has_a_deadline_of_its_own(one):
+  batch = asking.Asking(pool.Threads(1, 0.01, one.seat), 1)
+  batch.ask(0, "begin", sleeper(0), 0, False)
+  assert [answer.error for answer in batch.settle()] == [None]
+  with contextlib.closing(processes.Processes(1, starting=0.1)) as slow:
+    batch = asking.Asking(pool.Threads(1, 0.01, slow.seat), 1)
+    batch.ask(0, "begin", functools.partial(time.sleep, 1000), 0, False)
+    (answer,) = batch.settle()
+    assert isinstance(answer.error, pool.Late)
+
+
+def test_ctrl_c_ends_a_run_whose_environment_hangs():
+  code = """
+import functools, os, signal, threading
+from rlx.rollout import asking, pool, processes
+from tests.rollout import misbehaving
+held = processes.Processes(1)
+batch = asking.Asking(pool.Threads(1, 1000.0, held.seat), 1)
+batch.ask(0, "begin", functools.partial(misbehaving.Misbehaving, 0, "deaf"), 0, False)
+batch.settle()
+batch.ask(0, "step", "", False)
+threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+batch.settle()
+"""
+  done = subprocess.run(
+    [sys.executable, "-c", code],
+    capture_output=True,
+    text=True,
+    timeout=LONG,
+    check=False,
+  )
+  assert done.returncode == -signal.SIGINT
+  assert "KeyboardInterrupt" in done.stderr

@@ -169,6 +169,16 @@ def test_what_a_slot_held_before_is_never_seen(small):
   check_equal(run(made, params), out)
 
 
+def test_nothing_crosses_from_the_host_while_slots_are_filled(small):
+  _, params, made, out = small
+  key = jax.random.key(0)
+  # What is asked is put on the device before, by name.
+  with jax.transfer_guard("disallow"):
+    found = made(params, key, PROMPTS, LENGTH, orders())
+    jax.block_until_ready(found)
+  check_equal(tiny.host(found), out)
+
+
 def test_another_batch_of_other_lengths_compiles_nothing(small):
   _, params, made, _ = small
   with compiles.count() as counted:
@@ -178,16 +188,27 @@ def test_another_batch_of_other_lengths_compiles_nothing(small):
 
 @pytest.fixture(scope="module")
 def decoder():
-  """A real decoder, and what three slots write with prompts in chunks."""
+  """A real decoder, and what four slots write with prompts in chunks."""
   model = tiny.decoder()
   params = tiny.params(model)
-  made = make(model, 3, prefill_tokens=2)
+  made = make(model, 4, prefill_tokens=2)
   return model, params, run(made, params)
 
 
 def test_slots_of_a_decoder_write_what_is_written_at_once(decoder):
   model, params, out = decoder
   check_equal(out, at_once(model, params))
+
+
+@pytest.mark.parametrize("num_slots", [1, 16])
+def test_slots_and_order_change_nothing_of_a_decoder(
+  decoder, num_slots, monkeypatch
+):
+  model, params, out = decoder
+  monkeypatch.setattr(slots, "windows", lambda most: (most,))
+  order = np.random.default_rng(num_slots).permutation(JOBS)
+  found = run(make(model, num_slots), params, orders(order))
+  check_equal(found, jax.tree.map(lambda x: x[order], out))
 
 
 def test_a_mesh_that_splits_parameters_changes_nothing(decoder):
@@ -237,6 +258,9 @@ def test_a_prompt_in_chunks_is_the_whole_prompt(chunk):
   np.testing.assert_array_equal(
     np.asarray(cache[:, :11])[seen], np.asarray(kept)[seen]
   )
+  # Split over five devices, a prompt each.
+  split, _ = prefill.prefill(model, params, tokens, length, chunk, devices=5)
+  np.testing.assert_allclose(split, whole, rtol=1e-6, atol=1e-6)
 
 
 def test_slots_that_do_not_divide_over_the_mesh_are_refused():

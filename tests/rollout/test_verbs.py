@@ -212,6 +212,10 @@ def test_a_completion_is_not_cut_in_its_prompt(completed):
     do.continue_from(played, [verbs.Cut(1, 0)], 1)
   with pytest.raises(ValueError, match="0 cuts, n=1: there must be 1 or more"):
     do.continue_from(played, [], 1)
+  for asked in ({"max_tokens": 0}, {"max_turns": -1}):
+    ((name, most),) = asked.items()
+    with pytest.raises(ValueError, match=f"{name}={most}: must be 1 or more"):
+      do.continue_from(played, [cut_at(played, 0, 0)], 1, **asked)
 
 
 def test_an_episode_goes_on_from_where_a_turn_began(walked):

@@ -11,12 +11,14 @@ import json
 import os
 import pathlib
 import sys
+import tempfile
 import threading
 import time
 
 from rlx.tools.sandbox import kernel, run
 
 TIMEOUT = 1.0
+_OUTSIDE = str(pathlib.Path(tempfile.gettempdir()) / "rlx-attack")
 
 # Name: (code, what stands in the answer).
 ATTACKS = {
@@ -60,7 +62,7 @@ ATTACKS = {
     "\ufffd\ufffd\ufffdok",
   ),
   "lone surrogate": ("print('\\ud800')", "UnicodeEncodeError"),
-  "write outside": ("open('/tmp/rlx-attack', 'w')", "Error: .Errno"),
+  "write outside": (f"open({_OUTSIDE!r}, 'w')", "Error: .Errno"),
   "write above": ("open('../rlx-attack', 'w')", "Error: .Errno"),
   "write beside Python": (
     "import os\nopen(os.path.dirname(os.__file__) + '/evil.py', 'w')",

@@ -59,6 +59,9 @@ def test_calls_are_read(text, said, calls):
     ('{"name": "add", "arguments": "{"}', "arguments must be a JSON object"),
     (CALL + " and more", "must end with </tool_call>"),
     ("[" * 100_000, "one JSON object"),
+    (r'{"name": "add", "arguments": {"a": "\ud800"}}', "one JSON object"),
+    (r'{"name": "\ud800"}', "one JSON object"),
+    (r'{"name": "add", "arguments": "[\"\\ud800\"]"}', "must be a JSON obj"),
     ('{"name": "x", "arguments": {"a": ' + "9" * 5000 + "}}", "one JSON"),
   ],
 )

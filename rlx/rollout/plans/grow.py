@@ -101,6 +101,9 @@ class Forest:
     self._trees = trees
     self._start = do.start(prompt_ids, indices)
     self._nodes: list[edges.Node] = []
+    # The open ones by (prompt, depth), and how many of a prompt are finished.
+    self._going: dict[tuple[int, int], list[int]] = {}
+    self._done = np.zeros(len(prompt_ids), int)
     self._drawn: list[played.Played] = []
     self._spent: collections.Counter[str] = collections.Counter()
 
@@ -114,7 +117,7 @@ class Forest:
         parents = self._prune(parents, worth)
       if not parents:
         continue
-      done = sum(n.prompt == prompt and not n.open for n in self._nodes)
+      done = int(self._done[prompt])
       counts = allot(self._do.shape, level, len(parents), done)
       if level:
         counts = self._deal(prompt, parents, counts, max_tokens)
@@ -190,11 +193,7 @@ class Forest:
   def _open(self, prompt: int, level: int) -> list[int]:
     if level == 0:
       return [-1] if self._start.stop[prompt] == "cut" else []
-    return [
-      k
-      for k, n in enumerate(self._nodes)
-      if (n.prompt, n.depth, n.open) == (prompt, level - 1, True)
-    ]
+    return list(self._going.get((prompt, level - 1), ()))
 
   def _continue(self, level, members, count, max_tokens, seed) -> None:
     """Draws `count` children of each of the members."""
@@ -220,7 +219,7 @@ class Forest:
       parent, prompt, _ = members[row // count]
       above = self._nodes[parent] if parent >= 0 else None
       nth = row % count * self._trees // count
-      self._nodes.append(
+      self._add(
         edges.Node(
           drawn=drawn,
           row=row,
@@ -233,6 +232,14 @@ class Forest:
           open=found.stop[row] == "cut",
         )
       )
+
+  def _add(self, node: edges.Node) -> None:
+    if node.open:
+      here = self._going.setdefault((node.prompt, node.depth), [])
+      here.append(len(self._nodes))
+    else:
+      self._done[node.prompt] += 1
+    self._nodes.append(node)
 
   def _prefixes(self, members: Sequence[tuple[int, int]]):
     """Returns nodes as rows of one batch, and cuts at their ends."""

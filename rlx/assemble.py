@@ -1,6 +1,7 @@
 """From an experiment to the parts that run it: the one place they meet."""
 
 import dataclasses
+import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -146,6 +147,15 @@ def check(config: experiment.TrainConfig, recipe: recipes.Recipe) -> None:
       f"rollout.filter_groups=true: recipe {recipe.name} collects batches that "
       "are not made of groups of samples, so that no group can be left out"
     )
+  if (
+    config.rollout.on_device == "always"
+    and "continue_from" in recipe.plan.needs
+  ):
+    raise ValueError(
+      f"rollout.on_device=always: recipe {recipe.name} goes on from the middle "
+      "of episodes, and those that are played on the device cannot be continued;"
+      " it must be auto or never"
+    )
   if recipe.needs_value and config.value == "none":
     raise ValueError(
       f"value=none: recipe {recipe.name} has a value function; set --value "
@@ -198,6 +208,12 @@ def model_parts(
 
 
 def _pretrained(source: experiment.Pretrained, mesh: Mesh):
+  if not pathlib.Path(source.path).is_dir():
+    raise ValueError(
+      f"model.path={source.path!r}: there is no such directory; set "
+      "--model.path to a directory with config.json, safetensors and a "
+      "tokeniser"
+    )
   # Imported here: only those who bring a model need it.
   from rlx.models import hf
 

@@ -7,6 +7,7 @@ import sys
 from typing import NamedTuple
 
 from rlx import devices
+from rlx.rollout import lost
 
 
 class Command(NamedTuple):
@@ -19,7 +20,7 @@ class Command(NamedTuple):
 COMMANDS = {
   "train": Command("train", "run an experiment, or resume it"),
   "sft": Command("sft", "supervised fine-tuning on your rows"),
-  "eval": Command("eval", "measure a run or a Hugging Face directory"),
+  "eval": Command("eval", "measure a run, a checkpoint or a model directory"),
   "sample": Command("sample", "read what a run's policy does"),
   "export": Command("export", "write a run as a Hugging Face directory"),
   "recipes": Command("recipes", "list the methods, or explain one"),
@@ -39,6 +40,8 @@ start here:
   rlx train quickstart              learn to cross a frozen lake, in minutes
   rlx train quickstart --help       every field of an experiment
   rlx train quickstart --seed 1 --workdir runs/second --optimizer.learning-rate 3e-4
+  rlx envs                          environments to train on; NAME shows an episode
+  rlx play frozen-lake              cross it yourself
   rlx recipes gigpo                 what a method does, and where it is from
 
 rlx COMMAND --help says more."""
@@ -81,7 +84,7 @@ def run(arguments: list[str]) -> int:
     # Whoever read the output has seen enough, as `head` does.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
-  except (ValueError, OSError, FloatingPointError) as error:
+  except (ValueError, OSError, FloatingPointError, lost.AllLost) as error:
     if os.environ.get("RLX_TRACEBACK"):
       raise
     print(f"rlx {name}: {error}", file=sys.stderr)

@@ -19,6 +19,7 @@ def override(
   *,
   prog: str,
   description: str | None = None,
+  lists: str = "--help",
 ) -> _C:
   """`config` with the fields that `args` name changed.
 
@@ -32,6 +33,7 @@ def override(
       use is announced in one line. A field of the same name goes first.
     prog: the command, as error messages and `--help` show it.
     description: the first lines of `--help`.
+    lists: what lists every field, as error messages show it.
 
   Raises:
     SystemExit: code 2 after a short message on stderr for an unknown field (the
@@ -52,7 +54,7 @@ def override(
     config=(tyro.conf.AvoidSubcommands,),
   )
   if unknown:
-    _refuse(prog, _complaint(unknown, fields, aliases))
+    _refuse(prog, _complaint(unknown, fields, aliases, lists))
   return changed
 
 
@@ -116,7 +118,10 @@ def _negated(name: str) -> str:
 
 
 def _complaint(
-  unknown: Sequence[str], fields: Mapping[str, bool], aliases: Mapping[str, str]
+  unknown: Sequence[str],
+  fields: Mapping[str, bool],
+  aliases: Mapping[str, str],
+  lists: str,
 ) -> str:
   """One line for the first argument that means nothing here."""
   option = next((x for x in unknown if x.startswith("--")), None)
@@ -131,4 +136,4 @@ def _complaint(
     x.rpartition(".")[2] for x in fields if x.rpartition(".")[0] == group
   ]
   has = f"; --{group} has {', '.join(others)}" if group and others else ""
-  return f"no field --{name}; nearest: {near}{has} (all: --help)"
+  return f"no field --{name}; nearest: {near}{has} (all: {lists})"

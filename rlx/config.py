@@ -22,6 +22,8 @@ from rlx import spec as specs
 
 _C = TypeVar("_C")
 _DIRECTORY = pathlib.Path(__file__).parent / "configs"
+# Files of the user's that were run, by the module's name: where, and what.
+_RAN: dict[str, tuple[pathlib.Path, bytes, types.ModuleType]] = {}
 
 spec = specs.spec
 Spec = specs.Spec
@@ -55,19 +57,34 @@ def load_module(name_or_path: str) -> types.ModuleType:
 
 
 def _load_file(path: pathlib.Path) -> types.ModuleType:
-  """Runs a file that the user named, able to import what lies beside it."""
-  name = f"rlx_config_{path.stem}"
-  found = importlib.util.spec_from_file_location(name, path.resolve())
+  """Runs a file that the user named, able to import what lies beside it.
+
+  It is run again only if it has changed, or another took its name: what is
+  sent to other processes must be of the module that is found by the name.
+  """
+  name, path = f"rlx_config_{path.stem}", path.resolve()
+  text = path.read_bytes()
+  before = _RAN.get(name)
+  if before and before[:2] == (path, text):
+    sys.modules[name] = before[2]
+    return before[2]
+  found = importlib.util.spec_from_file_location(name, path)
   if found is None or found.loader is None:
     raise ValueError(f"config {path}: not a Python file")
   module = importlib.util.module_from_spec(found)
   sys.modules[name] = module  # Dataclasses look their module up here.
-  sys.path.insert(0, str(path.resolve().parent))
+  sys.path.insert(0, str(path.parent))
   try:
     found.loader.exec_module(module)
   finally:
-    sys.path.remove(str(path.resolve().parent))
+    sys.path.remove(str(path.parent))
+  _RAN[name] = path, text, module
   return module
+
+
+def ran() -> dict[str, str]:
+  """The modules of the user's files that were run, and where those are."""
+  return {name: str(path) for name, (path, _, _) in _RAN.items()}
 
 
 def load(name_or_path: str) -> Any:
@@ -128,7 +145,7 @@ def _encode(value: Any, hint: Any, path: str) -> Any:
   if dataclasses.is_dataclass(value) and not isinstance(value, type):
     return _encode_dataclass(value, path)
   if callable(value) and _takes_functions(hint):
-    return _name_of(value, path)
+    return _name_of(value, path, specs_too=_takes_specs(hint))
   raise ValueError(
     f"{path}: {value!r} cannot be kept in config.json; use numbers, strings, "
     "tuples, dataclasses, spec(function, ...), or annotate it as a Callable"
@@ -154,12 +171,17 @@ def _takes_functions(hint: Any) -> bool:
   return any(map(_takes_functions, typing.get_args(hint)))
 
 
-def _name_of(value: Any, path: str) -> str:
+def _takes_specs(hint: Any) -> bool:
+  return hint is Spec or any(map(_takes_specs, typing.get_args(hint)))
+
+
+def _name_of(value: Any, path: str, specs_too: bool = False) -> str:
   qualname = getattr(value, "__qualname__", "<none>")
   if "<" in qualname:
+    makes = ", or give spec(make), of a function `make` there that returns it"
     raise ValueError(
       f"{path}: {value!r} has no name to be found by again; "
-      "define it with def at the top of a module"
+      f"define it with def at the top of a module{makes if specs_too else ''}"
     )
   return f"{value.__module__}:{qualname}"
 

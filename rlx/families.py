@@ -22,7 +22,7 @@ from rlx.envs import (
   textworld,
 )
 from rlx.rewards import math_answer
-from rlx.tools import multi_hop, python, word_problems
+from rlx.tools import multi_hop, python, sums, word_problems
 from rlx.tools import task as tool_task
 
 
@@ -52,6 +52,7 @@ _CARTPOLE = gymnasium_task.GymnasiumTask(
   id="CartPole-v1",
   actions=("left", "right"),
   observations=("position", "velocity", "angle", "spin"),
+  success_above=99.0,  # A reward a turn: the pole stood to the end.
 )
 _CLIFF = gymnasium_task.GymnasiumTask(
   id="CliffWalking-v1",
@@ -107,7 +108,7 @@ ALL: tuple[Family, ...] = (
   Family(
     "python-tool",
     tool_task.ToolTask(
-      data=spec(splits.arithmetic, digits=6),
+      data=spec(sums.problems),
       tools=(spec(python.python),),
       rewards=(arithmetic.correct_result,),
       turns=4,

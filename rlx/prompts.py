@@ -9,7 +9,7 @@ import numpy as np
 from rlx import spec
 from rlx import tokenizer as tokenizers
 from rlx.data import prompts as data_prompts
-from rlx.rewards import combine
+from rlx.rewards import calls, combine
 from rlx.rollout import completions
 from rlx.rollout import config as rollout_config
 
@@ -20,8 +20,8 @@ class PromptTask:
 
   data: spec.Spec
   """A spec whose build() gives {"train": source, "test": source} of rows."""
-  rewards: tuple[Callable[..., Any], ...]
-  """Reward functions, see `rlx.rewards.combine`."""
+  rewards: tuple[Callable[..., Any] | spec.Spec, ...]
+  """Reward functions, see `rlx.rewards.combine`, or specs that build one."""
   reward_weights: tuple[float, ...] | None = None
   """One each; 1 unless given."""
   success_above: float = 0.5
@@ -72,7 +72,7 @@ def load(
       max_prompt_length=config.max_prompt_length,
       long_prompts=config.long_prompts,
     )
-    combine.check(task.rewards, [*source[0], "truncated"])
+    combine.check(calls.made(task.rewards), [*source[0], "truncated"])
     out[split] = prompts
   out["train"] = data_prompts.ordered(out["train"], seed, True, None)
   return out
@@ -86,6 +86,8 @@ def make_score(task: PromptTask):
   what each of them returned, unweighted; 0 where it abstained.
   """
 
+  functions = calls.made(task.rewards)
+
   def score(
     rows: Sequence[Mapping[str, Any]],
     texts: Sequence[str],
@@ -95,7 +97,7 @@ def make_score(task: PromptTask):
     columns = combine.columns_of(rows)
     columns["truncated"] = [bool(x) for x in truncated]
     found = combine.score(
-      task.rewards,
+      functions,
       task.reward_weights,
       [row["prompt"] for row in rows],
       texts,

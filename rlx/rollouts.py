@@ -16,6 +16,7 @@ from rlx.rollout import (
   bind,
   engine,
   forks,
+  lost,
   on_device,
   plan,
   played,
@@ -161,9 +162,9 @@ def _gather(
     found, memory = recipe.plan.collect(do, ids, indices, memory)
     kept.forget()
     if not found.record.turns.any():
-      raise RuntimeError(
-        f"the environments of all {len(found.stop)} rows of a batch failed; "
-        "what they raised is above"
+      raise lost.AllLost(
+        f"all {len(found.stop)} rows of a batch failed; what their "
+        "environments raised is above"
       )
     return found, memory
 

@@ -32,10 +32,16 @@ def test_a_tiny_instance_says_everything(capsys):
     for x in found[kind].values():
       assert x["median_s"] >= x["min_s"] > 0
   kv = found["kv"]
-  # Nothing was read again, and what is held differs, but for a page's rest.
   assert kv["read_again"] == 0
   assert kv["distinct"] == 16 + 4 * 2
+  # One sequence of 18 tokens is five pages; one is to copy, one stays empty.
+  assert kv["pool"] == 7 * 4
+  # A copy of the prefix, as long as the longest; and two tokens a row.
+  assert (kv["trunk"], kv["tails"]) == (5 * 4, 4 * 2)
+  assert kv["total"] == 28 + 20 + 8
+  assert kv["ratio"] == kv["total"] / 24
+  assert kv["total_bytes"] % kv["total"] == 0
   assert kv["pages"] == 16
-  assert kv["ratio"] == 1
+  assert kv["page_ratio"] == 1
   bench_tree.show(found)
   assert "values, again" in capsys.readouterr().out

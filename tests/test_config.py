@@ -455,3 +455,12 @@ def test_differences_of_small_trees(a, b, want):
 def test_importing_configs_is_quick_enough_to_do_always():
   code = "import sys, rlx.config; sys.exit('tyro' in sys.modules)"
   assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_a_file_is_run_again_only_when_it_has_changed(tmp_path):
+  path = tmp_path / "counted.py"
+  path.write_text("x = []")
+  module = config.load_module(str(path))
+  assert config.load_module(str(path)) is module
+  path.write_text("x = [1]")
+  assert config.load_module(str(path)).x == [1]

@@ -19,7 +19,6 @@ from rlx.rollout import (
   completions,
   engine,
   forks,
-  layout,
   pages,
   played,
   sampling,
@@ -61,12 +60,16 @@ class Bench:
       "mesh": self._mesh,
     }
 
-  def memory(self, shape: engine.Shape):
+  def memory(self, shape: engine.Shape, num_pages: int = 0):
     size = self.workload.page_size
-    return bind.memory(self._model, shape, self._mesh, size, 0)
+    return bind.memory(self._model, shape, self._mesh, size, num_pages)
 
-  def continuing(self, shape: engine.Shape, memory=None):
-    """Returns `continue_from`, which reads prefixes again without a memory."""
+  def continuing(self, shape: engine.Shape, memory=None, held=None):
+    """Returns `continue_from`, which reads prefixes again without a memory.
+
+    Args:
+      held: a dict for the bytes that the last call had beside the pool.
+    """
 
     def make(one: engine.Shape) -> engine.Engine:
       # No prefix is longer, so that none is padded further.
@@ -74,11 +77,20 @@ class Bench:
       one = one._replace(prompt_tokens=longest)
       return engine.make_engine(self._model, one, **self._settings)
 
-    forked = functools.partial(
-      *(forks.make_engine, self._model),
-      memory=memory,
-      **self._settings,
-    )
+    def forked(one: engine.Shape) -> engine.Engine:
+      assert memory is not None
+      made = forks.make_engine(
+        self._model, one, memory=memory, **self._settings
+      )
+
+      def first(*args):
+        decoded, kept = made.first(*args)
+        if held is not None:
+          held["trunk"] = _bytes(kept.slots.trunk)
+          held["tails"] = _bytes(kept.slots.cache)
+        return decoded, kept
+
+      return made._replace(first=first)
 
     def go_on(made, params, before, cuts, **settings):
       return completions.go_on(
@@ -128,8 +140,12 @@ def run(
   ("kept"), with every prefix read for each of its continuations ("again"), and
   once for all of them ("once"); to the two, prefixes are as long as the longest.
   `tree` is the tree, and as many independent samples as it has leaves.
-  `kv` counts tokens: pages and the rows' own are what there must be, `distinct`
-  what differs, and `looked_at` the copy of the prefix that attention reads.
+  `kv` is what lies on the device while `values` are drawn, by the sizes of the
+  arrays, in tokens and in bytes: the whole `pool`, which has the pages that one
+  sequence needs; `trunk`, the copy of the prefix that attention reads; and
+  `tails`, what the rows write. `ratio` is their `total` by `distinct`, the tokens
+  that differ. The copy is beside the pages it is of, so that what is shared is
+  there twice; `page_ratio` leaves it and unused pages out.
 
   Args:
     report: called with the number of rounds that are done.
@@ -177,8 +193,12 @@ def _values(bench: Bench):
     *(w.boundaries, w.continuations, w.prompt_tokens, 0),
     *(written + w.new_tokens, 1),
   )
-  memory = bench.memory(shape)
-  kept, again = bench.continuing(shape, memory), bench.continuing(shape)
+  # As many as one sequence needs, and one to copy.
+  fits = pages.needed(shape.length, w.page_size) + 1
+  memory = bench.memory(shape, fits)
+  beside: dict[str, int] = {}
+  kept = bench.continuing(shape, memory, beside)
+  again = bench.continuing(shape)
   start = [verbs.Cut(0, w.prompt_tokens)]
   one = kept(bench.start(shape), start, 1, max_tokens=written)
   ends = np.linspace(0, w.prefix_tokens, w.boundaries + 1)[1:].astype(int)
@@ -188,19 +208,19 @@ def _values(bench: Bench):
   memory.filled = 0
 
   def count() -> dict[str, Any]:
-    rows = len(cuts) * num
-    distinct = w.prefix_tokens + rows * tokens
-    pages_ = pages.num_held(memory.index.pages) - 1
-    need = pages_ * memory.size + rows * tokens
-    widths = [
-      x for x in memory.widths if x * memory.size >= w.prefix_tokens - 1
-    ]
+    written = len(cuts) * num * tokens
+    distinct = w.prefix_tokens + written
+    used = (pages.num_held(memory.index.pages) - 1) * memory.size
+    held = {"pool": _bytes(memory.pool.data), **beside}
+    held["total"] = sum(held.values())
+    each = held["pool"] // (memory.pool.pages * memory.size)
     return {
       "distinct": distinct,
-      "pages": pages_ * memory.size,
-      "own": rows * tokens,
-      "looked_at": -(-len(cuts) // layout.SHARE) * widths[0] * memory.size,
-      "ratio": need / distinct,
+      **{name: size // each for name, size in held.items()},
+      **{f"{name}_bytes": size for name, size in held.items()},
+      "ratio": held["total"] / (each * distinct),
+      "pages": used,
+      "page_ratio": (used + written) / distinct,
       "read_again": memory.filled,
     }
 
@@ -235,6 +255,10 @@ def _tree(bench: Bench):
     return plan.collect(do, [0], [0], ())
 
   return {"tree": grow, "leaves": bench.sampling(shape)}
+
+
+def _bytes(tree_: Any) -> int:
+  return sum(x.nbytes for x in jax.tree.leaves(tree_))
 
 
 def _score(rows, texts, ids, truncated) -> completions.Scored:

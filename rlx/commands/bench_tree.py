@@ -16,9 +16,11 @@ turns, after one call of each that compiles.
                What reads again has prefixes padded to 512 tokens
   tree         4, 4 and 4 children of 32 tokens, from a prompt of 512, and as
                many independent samples as the tree has leaves
-  kv           tokens whose keys and values are held for `values`: `pages` and the
-               rows' `own`; `distinct` is what differs, `ratio` held by distinct,
-               and `looked_at` the copy of the prefix that attention reads
+  kv           tokens whose keys and values are on the device for `values`: the
+               whole `pool`, sized for one sequence; `trunk`, the copy of the
+               prefix that attention reads; `tails`, what rows write. `ratio` is
+               their `total` by `distinct`, what differs; `page_ratio` is without
+               the copy and unused pages
   --repeats N  calls each way; 5 unless given
   --json       one JSON object: seconds and CPU-seconds, `times` as long as the
                first way takes, kv, versions, the workload
@@ -67,10 +69,18 @@ def show(found: dict[str, Any]) -> None:
     for name, x in found[kind].items()
   ]
   kv = found["kv"]
-  held = kv["pages"] + kv["own"]
-  rows.append(
-    ["keys and values", f"{held:,} tokens", "", f"{kv['ratio']:.2f} × distinct"]
-  )
+  for name, held, ratio in (
+    ("all", kv["total"], kv["ratio"]),
+    ("pages", round(kv["page_ratio"] * kv["distinct"]), kv["page_ratio"]),
+  ):
+    rows.append(
+      [
+        f"keys and values, {name}",
+        f"{held:,} tokens",
+        "",
+        f"{ratio:.2f} × distinct",
+      ]
+    )
   console.Console().table(
     f"rlx bench tree, median of {found['repeats']} calls, "
     f"{found['cores']} cores",

@@ -9,6 +9,7 @@ from typing import Any
 from rlx.commands import arguments
 
 USAGE = """usage: rlx envs [NAME] [--index N] [--split train|test] [--seed N] [--json]
+                [--all] [--FIELD VALUE]
 
 Without a name: every environment and task family, and what it is good for.
 With one: its fields, and an episode of it, played by whoever knows best: its
@@ -19,7 +20,8 @@ expert, the data's own answer, a demonstration, or chance.
   --split NAME   train (the default) or test
   --seed N       of chance
   --json         objects instead of text
-  --FIELD VALUE  any field of the task, as --size 6
+  --all          every turn, also of a long episode
+  --FIELD VALUE  any field of the task, as --size 6; --fields lists them
 
 What is said of each:
   turns     actions an episode may take; 1 is a prompt with one answer
@@ -37,7 +39,11 @@ examples:
   rlx play stepgame          the same, played by you"""
 
 
-_MOST = 12  # Turns that are shown.
+_FIRST, _LAST = 8, 4  # Turns that are shown of a long episode.
+_NOBODY = (
+  "nobody knows an action here: no expert, demonstration or list of actions; "
+  "this is where it begins"
+)
 
 
 def main(args: list[str]) -> int:
@@ -54,15 +60,19 @@ def main(args: list[str]) -> int:
   index, rest = arguments.take(rest, "--index")
   split, rest = arguments.take(rest, "--split")
   seed, rest = arguments.take(rest, "--seed")
-  from rlx import command_line
+  everything, rest = arguments.take_flag(rest, "--all")
+  fields, rest = arguments.take_flag(rest, "--fields")
   from rlx.commands import playing
 
   family = playing.find(name)
-  task = command_line.override(family.task, rest, {}, prog=f"rlx envs {name}")
+  prog = f"rlx envs {name}"
+  asks = [*rest, *["--help"] * fields]
+  family = playing.chosen(family, asks, prog=prog, lists=f"{prog} --fields")
+  task = family.task
   number = arguments.integer(index, "--index", 0)
   chance = arguments.integer(seed, "--seed", 0, least=0)
   where = split or "train"
-  about = describe(family._replace(task=task))
+  about = describe(family)
   if not family.installed():
     print(json.dumps(about, indent=2) if as_json else _text(about, task))
     playing.need(family)
@@ -73,11 +83,14 @@ def main(args: list[str]) -> int:
     print(json.dumps(about | {"episode": _as_json(played, who)}, indent=2))
     return 0
   print(_text(about, task))
-  print(f"\n{where} {number}, played by {who}:")
-  _table(played)
-  if played.last.strip():
-    print(played.last)
-  print(played.outcome())
+  if not played.turns:
+    print(f"\n{where} {number}: {_NOBODY}\n\n{played.last}")
+  else:
+    print(f"\n{where} {number}, played by {who}:")
+    _table(played, everything)
+    if played.last.strip():
+      print(played.last)
+    print(played.outcome())
   print(f"\nrlx play {name} lets you try.")
   return 0
 
@@ -124,7 +137,7 @@ def _evidence(task: Any, single: bool) -> list[str]:
   from rlx.rewards import calls
 
   if single:
-    return [f"objective/{calls.name_of(f)}" for f in task.rewards]
+    return [f"objective/{calls.name_of(f)}" for f in calls.made(task.rewards)]
   return list(getattr(task, "evidence", ()))
 
 
@@ -199,23 +212,29 @@ def _shown(value: Any) -> str:
   return text if len(text) <= 60 else text[:56] + " ..."
 
 
-def _table(played: Any) -> None:
+def _table(played: Any, everything: bool) -> None:
   import rich.markup
   import rich.table
 
+  from rlx.commands import playing
   from rlx.view import console
 
   table = rich.table.Table(show_lines=True)
-  for name in ("seen", "done", "reward", "evidence"):
+  told = any(turn.evidence for turn in played.turns)
+  for name in ("seen", "done", "reward", "evidence")[: 3 + told]:
     side = "right" if name == "reward" else "left"
     table.add_column(name, justify=side, overflow="fold")
-  for turn in played.turns[:_MOST]:
+  rewards = [turn.reward for turn in played.turns]
+  left_out = range(_FIRST, len(played.turns) - _LAST)
+  for i, turn in enumerate(played.turns):
+    if i in left_out and not everything:
+      if i == _FIRST:
+        table.add_row(f"... {len(left_out)} more turns: --all ...")
+      continue
     evidence = "\n".join(f"{k} {v:.3g}" for k, v in turn.evidence.items())
-    cells = (turn.seen, turn.done, f"{turn.reward:+.2f}", evidence)
-    table.add_row(*map(rich.markup.escape, cells))
+    cells = (turn.seen, turn.done, playing.paid(turn.reward, rewards), evidence)
+    table.add_row(*map(rich.markup.escape, cells[: 3 + told]))
   console.Console().rich.print(table)
-  if len(played.turns) > _MOST:
-    print(f"... and {len(played.turns) - _MOST} more turns, which --json has")
 
 
 def _as_json(played: Any, who: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ paid. Type an action and press enter; at the end you are told the outcome.
   --FIELD VALUE  any field of the task, as --size 6; --fields lists them
 
 Beside actions you can type:
-  hint   what an expert would do, where there is one
+  hint   what an expert would do, or a demonstration does
   undo   go back by one turn, where the environment can be restored
   quit   leave; so does the end of the input
   help   this list
@@ -47,22 +47,18 @@ def main(args: list[str]) -> int:
   split, rest = arguments.take(rest, "--split")
   seed, rest = arguments.take(rest, "--seed")
   fields, rest = arguments.take_flag(rest, "--fields")
-  from rlx import command_line
   from rlx.commands import playing
 
   family = playing.find(name)
   playing.need(family)
-  task = command_line.override(
-    family.task,
-    [*rest, *["--help"] * fields],
-    {},
-    prog=f"rlx play {name}",
-  )
+  prog = f"rlx play {name}"
+  asks = [*rest, *["--help"] * fields]
+  task = playing.chosen(family, asks, prog=prog, lists=f"{prog} --fields").task
   number = arguments.integer(index, "--index", 0)
   chance = arguments.integer(seed, "--seed", 0, least=0)
   live = playing.episode(task, number, split or "train")
   print(f"{name}, {split or 'train'} {number}; :help says what you can type\n")
-  table = Table(task, live, chance)
+  table = Table(task, live, chance, name, number, split or "train")
   for line in _lines(table):
     if not table.type(line):
       break
@@ -89,16 +85,27 @@ class Table:
     stop: why the episode is over; "" while it goes on.
   """
 
-  def __init__(self, task: Any, live: Any, seed: int):
+  def __init__(
+    self,
+    task: Any,
+    live: Any,
+    seed: int,
+    name: str = "NAME",
+    index: int = 0,
+    split: str = "train",
+  ):
     """Begins the episode and shows it."""
+    from rlx.commands import asking
     from rlx.envs import protocol
 
     self._task, self._live, self._seed = task, live, seed
+    self._name, self._index, self._split = name, index, split
     self._restorable = isinstance(live, protocol.Restorable)
     self.kept: list[_Kept] = []
     self.success: bool | None = None
     self.stop = ""
-    self._seen, _ = live.reset(seed)
+    with asking.asked():
+      self._seen, _ = live.reset(seed)
     self._show()
 
   def type(self, line: str) -> bool:
@@ -116,17 +123,21 @@ class Table:
     return self._act(line)
 
   def _act(self, action: str) -> bool:
-    from rlx.commands import playing
+    from rlx.commands import asking, playing
 
-    place = self._live.snapshot() if self._restorable else None
-    shown, reward, terminated, truncated, info = self._live.step(action)
+    with asking.asked():
+      place = self._live.snapshot() if self._restorable else None
+      shown, reward, terminated, truncated, info = self._live.step(action)
     turn = playing.turn_of(self._seen, action, reward, info)
     self.kept.append(_Kept(turn, place, self.success))
     self._seen = shown
     self.success = info.get("success", self.success)
     over = len(self.kept) >= playing.max_turns(self._task)
     self.stop = playing.ended(terminated, truncated, over)
-    told = [f"reward {turn.reward:+.2f}, {self._so_far():+.2f} so far"]
+    told = [
+      f"reward {playing.paid(turn.reward)}, "
+      f"{playing.paid(self._so_far())} so far"
+    ]
     told += [f"{name} {value:.3g}" for name, value in turn.evidence.items()]
     told += ["could not be read"] * turn.parse_error
     print(f"  [{'; '.join(told)}]")
@@ -137,16 +148,30 @@ class Table:
     return not self.stop
 
   def _command(self, word: str) -> bool:
-    from rlx.commands import playing
-
     if word == "undo":
       self._undo()
     elif word == "hint":
-      known = playing.hint(self._live)
-      print("  [nobody knows]" if known is None else f"  [{known}]")
+      self._hint()
     elif word == "help":
       print(USAGE)
     return word != "quit"
+
+  def _hint(self) -> None:
+    from rlx.commands import asking, playing
+
+    done = [kept.turn.done for kept in self.kept]
+    with asking.asked():
+      known = playing.hint(
+        self._task, self._live, self._index, self._split, self._seed, done
+      )
+    if known is None:
+      print("  [nobody knows]")
+    elif known:
+      print(f"  [{known}]")
+    else:
+      print(
+        f"  [no expert from here; rlx envs {self._name} shows a demonstration]"
+      )
 
   def _undo(self) -> None:
     if not self._restorable:

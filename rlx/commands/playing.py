@@ -1,13 +1,15 @@
 """Episodes of any task, and players that need no model."""
 
+import dataclasses
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from rlx import families, prompts, spec
-from rlx.envs import extras, protocol
+from rlx.commands import asking
+from rlx.envs import extras, gymnasium_task, protocol
 from rlx.envs.device import protocol as device
 from rlx.rollout.plans import hinted, patched
 
@@ -46,7 +48,7 @@ class Played(NamedTuple):
     word = {None: "no outcome", True: "success", False: "failure"}[self.success]
     num = len(self.turns)
     turns = f"{num} turn" + "s" * (num != 1)
-    return f"{word} ({self.stop}) after {turns}, reward {self.reward:+.2f}"
+    return f"{word} ({self.stop}) after {turns}, reward {paid(self.reward)}"
 
 
 class PromptEpisode:
@@ -102,6 +104,33 @@ def find(name: str) -> families.Family:
   return family
 
 
+def chosen(
+  family: families.Family, args: Sequence[str], *, prog: str, lists: str
+) -> families.Family:
+  """Returns the family with the fields of its task that `args` name changed.
+
+  Another Gymnasium id leaves what was said of the first one behind.
+
+  Args:
+    lists: what lists every field, as error messages show it.
+
+  Raises:
+    SystemExit: as of `command_line.override`.
+  """
+  from rlx import command_line
+
+  was = family.task
+  task = command_line.override(was, args, {}, prog=prog, lists=lists)
+  if isinstance(task, gymnasium_task.GymnasiumTask) and task.id != was.id:
+    bare, kept = gymnasium_task.GymnasiumTask(), {}
+    for name in ("actions", "observations", "success_above"):
+      if getattr(task, name) == getattr(was, name):
+        kept[name] = getattr(bare, name)
+    task = dataclasses.replace(task, **kept)
+    family = family._replace(line=f"Gymnasium's {task.id}")
+  return family._replace(task=task)
+
+
 def need(family: families.Family) -> None:
   """Refuses a family whose packages are not installed.
 
@@ -125,13 +154,25 @@ def episode(task: Any, index: int, split: str) -> Any:
     raise ValueError(f"--split={split}: must be train or test")
   if index < 0:
     raise ValueError(f"--index={index}: must be 0 or more")
+  with asking.asked():
+    return _episode(task, index, split)
+
+
+def _episode(task: Any, index: int, split: str) -> Any:
   if not isinstance(task, prompts.PromptTask):
     try:
+      _check_held_out(index, split, task.num_test)
       return task.episode(index, split)
     except RuntimeError as error:
       raise ValueError(str(error)) from error
   source = task.data.build()[split]
+  _check_held_out(index, split, lambda: len(source))
   return PromptEpisode(task, source[index % len(source)])
+
+
+def _check_held_out(index: int, split: str, count: Callable[[], int]) -> None:
+  if split == "test" and index >= (num := count()):
+    raise ValueError(f"index {index}: there are {num} held-out episodes")
 
 
 def max_turns(task: Any) -> int:
@@ -146,10 +187,7 @@ def actions(task: Any, live: Any) -> tuple[str, ...]:
   return task.on_device().actions if isinstance(task, device.OnDevice) else ()
 
 
-def hint(live: Any) -> str | None:
-  """Returns what helps from here, where somebody knows it."""
-  return live.hint() if isinstance(live, hinted.Hinting) else None
-
+CHANCE, DEMONSTRATION = "chance", "a demonstration"
 
 # A player: `(turns so far, what is seen) -> action`, or None for nothing to do.
 Player = Callable[[int, str], str | None]
@@ -167,7 +205,7 @@ def player(
     return "the row's own answer", lambda turn, seen: answer
   if pairs := _demonstration(task, index, split, seed):
     said = lambda turn, _: pairs[turn][1] if turn < len(pairs) else None
-    return "a demonstration", said
+    return DEMONSTRATION, said
   rng = random.Random(seed)
 
   def anything(turn: int, seen: str) -> str | None:
@@ -175,7 +213,27 @@ def player(
     known = actions(task, live)
     return rng.choice(known) if known else None
 
-  return "chance", anything
+  return CHANCE, anything
+
+
+def hint(
+  task: Any, live: Any, index: int, split: str, seed: int, done: Sequence[str]
+) -> str | None:
+  """Returns what helps after what was done, where somebody knows it.
+
+  A demonstration helps while what was done is its beginning; "" where it does
+  not any more.
+  """
+  if isinstance(live, hinted.Hinting):
+    return live.hint()
+  who, best = player(task, live, index, split, seed)
+  if who == CHANCE:
+    return None
+  if who != DEMONSTRATION:
+    return best(len(done), "")
+  so_far = [best(turn, "") for turn in range(len(done) + 1)]
+  same = [x.strip() for x in done] == [(x or "").strip() for x in so_far[:-1]]
+  return (so_far[-1] if same else None) or ""
 
 
 def _demonstration(
@@ -192,6 +250,11 @@ def _demonstration(
 
 def play(task: Any, live: Any, who: Player, seed: int) -> Played:
   """Returns the episode as a player plays it to its end."""
+  with asking.asked():
+    return _play(task, live, who, seed)
+
+
+def _play(task: Any, live: Any, who: Player, seed: int) -> Played:
   seen, _ = live.reset(seed)
   turns: list[Turn] = []
   success, stop = None, "left"
@@ -210,6 +273,16 @@ def turn_of(seen: str, action: str, reward: float, info: protocol.Info) -> Turn:
   """Returns a turn."""
   bad = bool(info.get("parse_error", False))
   return Turn(seen, action, float(reward), info.get("evidence", {}), bad)
+
+
+def paid(reward: float, among: Iterable[float] = ()) -> str:
+  """Returns a reward to be read: with three digits where two do not add up.
+
+  Args:
+    among: other rewards, which need digits as well.
+  """
+  exact = all(abs(x - round(x, 2)) < 1e-6 for x in (reward, *among))
+  return f"{reward:+.2f}" if exact else f"{reward:+.3f}"
 
 
 def ended(terminated: bool, truncated: bool, over: bool) -> str:

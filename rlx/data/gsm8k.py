@@ -91,7 +91,9 @@ def _prepare(
     found = sorted(p.name for p in source.iterdir()) if source.is_dir() else []
     raise ValueError(
       f"{source} holds neither train.jsonl and test.jsonl nor a prepared"
-      f" gsm8k/<version>/dataset_info.json; files found: {found}"
+      f" gsm8k/<version>/dataset_info.json; files found: {found}."
+      " Download the two .jsonl files of openai/grade-school-math into a"
+      " directory, and name it with --task.data.directory"
     )
   root = pathlib.Path(cache_dir or _default_cache())
   digest = hashlib.sha256()

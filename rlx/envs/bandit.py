@@ -27,6 +27,9 @@ class Bandit:
   drawn for each, and must be found out while it is played. An episode is a
   success where more than half of its pulls were of the best arm.
 
+  What is seen is whether the last pull won or lost, then the context of the next
+  one: `won c0` asks for an arm in context c0.
+
   Evidence of each step: "matched" is 1 for the best arm, "grounded" for an
   action that could be read.
   """

@@ -43,6 +43,9 @@ class GymnasiumTask:
   """Number of held-out episodes."""
   invalid_penalty: float = 0.1
   """Cost of an action that cannot be read."""
+  success_above: float | None = None
+  """An episode succeeds where the sum of its rewards is above this. None: where
+  the last reward is positive as it terminates, or the sum where it does not."""
 
   def __post_init__(self):
     if self.turns < 1 or self.held_out < 1:
@@ -74,21 +77,48 @@ class GymnasiumTask:
       raise ValueError(f"id={self.id!r}: {error}") from error
     text = text_of(env, self.actions, self.observations, self.draw)
     seed = index % self.held_out if split == "test" else _TRAIN_SEED + index
-    return StartedEpisode(env, text, seed, invalid_penalty=self.invalid_penalty)
+    return StartedEpisode(
+      env,
+      text,
+      seed,
+      invalid_penalty=self.invalid_penalty,
+      success_above=self.success_above,
+    )
 
 
 class StartedEpisode(adapter.GymnasiumEpisode):
-  """An episode that begins where its own seed says."""
+  """An episode that begins where its own seed says, and adds its rewards."""
 
   def __init__(
-    self, env: Any, text: adapter.Text, start: int, *, invalid_penalty: float
+    self,
+    env: Any,
+    text: adapter.Text,
+    start: int,
+    *,
+    invalid_penalty: float,
+    success_above: float | None = None,
   ):
     super().__init__(env, text, invalid_penalty=invalid_penalty)
-    self._start = start
+    self._start, self._above, self._total = start, success_above, 0.0
 
   def reset(self, seed: int) -> tuple[str, protocol.Info]:
     del seed  # The index says where it begins.
+    self._total = 0.0
     return super().reset(self._start)
+
+  def step(self, action: str) -> tuple[str, float, bool, bool, protocol.Info]:
+    text, reward, terminated, truncated, info = super().step(action)
+    self._total += reward
+    if self._above is not None:
+      info = {**info, "success": self._total > self._above}
+    return text, reward, terminated, truncated, info
+
+  def snapshot(self) -> Any:
+    return self._total, super().snapshot()
+
+  def restore(self, snapshot: Any, seed: int) -> None:
+    self._total, place = snapshot
+    super().restore(place, seed)
 
 
 def text_of(

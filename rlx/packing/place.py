@@ -132,7 +132,7 @@ class _Blocks:
 
   def _new_targets(self, at: int, block: int, depth: int) -> int:
     if not self._members:
-      return self._rows.count[at]
+      return self._rows.num_chosen[at]
     mate = self._mate[block] if self._mate[block] >= 0 else self._members[-1]
     return self._rows.new_targets(at, depth, mate)
 

@@ -46,7 +46,7 @@ class Strips:
           del level[place]
           self._take(at, strip, depth, new)
           return True
-    new = self._rows.count[at]
+    new = self._rows.num_chosen[at]
     if need > self._shape.block or new > self._shape.targets:
       return False
     for each in (self.members, self.depths):

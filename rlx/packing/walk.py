@@ -39,13 +39,13 @@ class Plain(NamedTuple):
 
   Attributes:
     need, shared, chosen: as of a walk.
-    count: chosen tokens of each row, and
+    num_chosen: chosen tokens of each row, and
     first: the first of them; 0 for none.
   """
 
   need: list[int]
   shared: list[int]
-  count: list[int]
+  num_chosen: list[int]
   first: list[int]
   chosen: np.ndarray
 
@@ -56,9 +56,9 @@ class Plain(NamedTuple):
       depth: tokens that it shares with `mate`, a row before it.
     """
     if self.first[at] >= depth:
-      return self.count[at]
+      return self.num_chosen[at]
     both = self.chosen[at, :depth] & self.chosen[mate, :depth]
-    return self.count[at] - int(np.count_nonzero(both))
+    return self.num_chosen[at] - int(np.count_nonzero(both))
 
 
 def walk(tokens: np.ndarray, mask: np.ndarray) -> Walk:

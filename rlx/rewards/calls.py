@@ -7,6 +7,8 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from rlx import spec
+
 # Arguments that are not columns of the data set.
 GIVEN = ("prompts", "completions", "completion_ids", "log_metric", "log_extra")
 
@@ -15,6 +17,30 @@ class Raised(NamedTuple):
   """Stands for the return value of a function that raised."""
 
   error: Exception
+
+
+def made(
+  sources: Sequence[Callable[..., Any] | spec.Spec],
+) -> tuple[Callable[..., Any], ...]:
+  """The reward functions, those included that specs make, each once.
+
+  Raises:
+    ValueError: what a spec makes is no function.
+  """
+  return tuple(_made(x) if isinstance(x, spec.Spec) else x for x in sources)
+
+
+@functools.lru_cache(maxsize=64)  # A judge counts what it spends.
+def _made(source: spec.Spec) -> Callable[..., Any]:
+  function = source.build()
+  if not callable(function):
+    name = type(source).__name__
+    raise ValueError(
+      f"task.rewards: spec({name}) is of a function that returns a reward "
+      f"function, and {name}() returned {function!r}; give a reward function "
+      "itself without spec"
+    )
+  return function
 
 
 def name_of(function: Callable[..., Any]) -> str:

@@ -65,9 +65,13 @@ def make_engine(
       ways.pop(0)  # For good, as each has to be compiled.
 
   def start_others(params, key, layout, prompts, behind):
-    """The first time, compiles what any other prompts might need."""
+    """The first time, compiles what any other prompts might need.
+
+    Where sequences are short, trunks have one width, and a way to lay prompts
+    out that is not gone at first is compiled when it is, at most two more.
+    """
     compiling = ahead.Ahead()
-    if memory.pool.pages in warm:
+    if memory.pool.pages in warm or len(memory.widths) == 1:
       return compiling
     *behind, limit, slot = behind
     mine = layouts.width(prompts, memory), layout.own, layout.most

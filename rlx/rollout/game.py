@@ -1,17 +1,14 @@
 """The host's side of many episodes: environments, texts, and who is alive."""
 
 import functools
-import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from rlx import tokenizer as tokenizers
-from rlx.rollout import asking, played, pool, record, seats, telling
+from rlx.rollout import asking, lost, played, pool, record, seats, telling
 from rlx.rollout import engine as engines
-
-_LOG = logging.getLogger(__name__)
 
 
 class Game:
@@ -62,6 +59,7 @@ class Game:
     self._before = np.zeros(rows, np.int32)  # Turns played before this game.
     self._last_turn = last_turn
     self._keep = keep
+    self._lost = lost.Lost()
     self._first = False  # Whether these are beginnings, and not continued.
 
   # Beginning.
@@ -234,6 +232,7 @@ class Game:
 
   def cut(self) -> None:
     """Leaves the live rows where they are, to be continued."""
+    self._lost.tell(self.shape.rows)
     self.listen(self.live)
     for row in np.flatnonzero(self.live).tolist():
       self._end(row, "cut")
@@ -243,16 +242,14 @@ class Game:
     if isinstance(error, seats.Unsuitable):
       raise error
     late = isinstance(error, pool.Late)
-    what = "did not answer" if late else "raised"
-    _LOG.warning("episode %d: the environment %s", row, what, exc_info=error)
+    self._lost.add(error, late)
     self._end(row, "rollout_timeout" if late else "environment_error")
     self.success[row] = False
     self.record.drop(row)
     # What is only continued may fail whole: what it continues remains.
     if self._first and all(stop in played.FAILED for stop in self.stop):
-      raise RuntimeError(
-        f"the environments of all {len(self.stop)} episodes of a batch failed; "
-        "the last one's error is above"
+      raise lost.AllLost(
+        f"all {len(self.stop)} episodes of a batch failed: {self._lost.text()}"
       ) from error
 
   def _end(self, row: int, reason: str) -> None:
@@ -272,7 +269,8 @@ def prompt(
   if len(ids) > limit:
     raise ValueError(
       f"the first observation of episode {index} has {len(ids)} tokens, more "
-      f"than max_prompt_length={limit}"
+      f"than max_prompt_length={limit}; set --rollout.max-prompt-length "
+      f"{len(ids)} or more"
     )
   return ids
 

@@ -227,5 +227,6 @@ class Memory:
       tokens[row, : len(ids) - found.length] = ids[found.length :]
       cut[row] = found.length
       pages += [kv_pool.Page(one.page, one.start, row) for one in new]
-    chunks = [x * self.size for x in self._chunks]
+    # Those of short sequences are compiled when they are needed.
+    chunks = [x * self.size for x in self._chunks if len(self.widths) > 1]
     self._pool.fill(self._params, (table, cut, tokens), pages, chunks, fresh)

@@ -11,7 +11,7 @@ import numpy as np
 from rlx import policy as policies
 from rlx import tokenizer as tokenizers
 from rlx.envs.device import language, protocol
-from rlx.rollout import device_program, device_turns, played, record
+from rlx.rollout import device_program, device_turns, lost, played, record
 from rlx.rollout import game as games
 
 _LOG = logging.getLogger(__name__)
@@ -168,7 +168,7 @@ def _successes(log, trace: device_turns.Trace) -> np.ndarray:
 def _without_failed(one: played.Played) -> played.Played:
   failed = [row for row, x in enumerate(one.stop) if x == "environment_error"]
   if len(failed) == len(one.stop):
-    raise RuntimeError(
+    raise lost.AllLost(
       f"all {len(failed)} episodes of a batch were paid what is no finite number"
     )
   for row in failed:

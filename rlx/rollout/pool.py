@@ -198,7 +198,7 @@ class Threads:
       self._threads -= 1
       if call.thread is not None:
         call.thread.name = STUCK
-      error = Late(f"no answer within {self._seconds:g} s")
+      error = Late(f"did not answer within {self._seconds:g} s")
       self._done.append(Answer(call.row, error=error))
     if late:
       _LOG.warning(

@@ -8,18 +8,22 @@ many processes as rows keep episodes apart altogether.
 What is sent must be picklable: the task, snapshots and observations.
 """
 
+import importlib.abc
+import importlib.util
 import multiprocessing
 import os
+import pathlib
 import pickle
 import signal
+import sys
 import threading
-import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from multiprocessing import util
 from multiprocessing.connection import Connection
 from typing import Any
 
-from rlx.rollout import seats
+from rlx import config
+from rlx.rollout import lost, seats
 
 STARTING = 60.0  # Seconds beyond its deadline of a process's first call.
 
@@ -126,7 +130,10 @@ class _Life:
     context = multiprocessing.get_context("spawn")
     self._pipe, other = context.Pipe()
     self._process = context.Process(
-      target=serve, args=(other,), name="rlx-environment", daemon=True
+      target=serve,
+      args=(other, config.ran()),
+      name="rlx-environment",
+      daemon=True,
     )
     self._process.start()
     other.close()
@@ -168,7 +175,7 @@ class _Life:
     raise (
       seats.Unsuitable(value)
       if kind == "unsuitable"
-      else RuntimeError(f"in the process of the environment:\n{value}")
+      else lost.Elsewhere(*value)
     )
 
 
@@ -183,11 +190,31 @@ def _pickled(message: Any) -> bytes:
     ) from error
 
 
-def serve(pipe: Connection) -> None:
-  """Answers calls until the other end is closed; what a process does."""
+class _Files(importlib.abc.MetaPathFinder):
+  """Has the user's files imported by the names that they have in rlx."""
+
+  def __init__(self, files: Mapping[str, str]):
+    self._files = files
+
+  def find_spec(self, fullname: str, path: Any, target: Any = None) -> Any:
+    del path, target
+    file = self._files.get(fullname)
+    return file and importlib.util.spec_from_file_location(fullname, file)
+
+
+def serve(pipe: Connection, files: Mapping[str, str]) -> None:
+  """Answers calls until the other end is closed; what a process does.
+
+  Args:
+    files: of the user's, by module, see `config.ran`. What they define is sent
+      by its name; so is what they import from beside them.
+  """
   # Ctrl-C is for the process that asks, which ends this one.
   signal.signal(signal.SIGINT, signal.SIG_IGN)
   os.environ["JAX_PLATFORMS"] = "cpu"  # The accelerator is the policy's.
+  sys.meta_path.append(_Files(files))
+  beside = dict.fromkeys(str(pathlib.Path(x).parent) for x in files.values())
+  sys.path += [x for x in beside if x not in sys.path]
   held: dict[int, seats.Here] = {}
   while True:
     try:
@@ -205,5 +232,6 @@ def _answered(held: dict[int, seats.Here], data: bytes) -> bytes:
     return pickle.dumps(("value", call(*args)))
   except seats.Unsuitable as error:
     return pickle.dumps(("unsuitable", str(error)))
-  except BaseException:  # Whatever an environment raises costs its episode.
-    return pickle.dumps(("error", traceback.format_exc()))
+  except BaseException as error:  # Of any kind: it costs its episode.
+    found = lost.describe(error)
+    return pickle.dumps(("error", (found.what, found.where, found.full)))

@@ -33,11 +33,11 @@ class ToolTask:
   """A spec whose build() gives {"train": source, "test": source} of rows."""
   tools: tuple[Callable[..., Any] | spec.Spec, ...] = ()
   """Functions with types and a docstring, or specs that build one."""
-  rewards: tuple[Callable[..., Any], ...] = ()
-  """Reward functions, paid at the end."""
+  rewards: tuple[Callable[..., Any] | spec.Spec, ...] = ()
+  """Reward functions, or specs that build one; paid at the end."""
   reward_weights: tuple[float, ...] | None = None
   """One each; 1 unless given."""
-  turn_rewards: tuple[Callable[..., Any], ...] = ()
+  turn_rewards: tuple[Callable[..., Any] | spec.Spec, ...] = ()
   """Reward functions of each turn, paid after it; the turn is the completion."""
   environment: Callable[[], Any] | None = None
   """A class in TRL's style: reset(**row) may return text for the end of the
@@ -136,9 +136,9 @@ class ToolTask:
 
   def _rules(self) -> episodes.Rules:
     return episodes.Rules(
-      rewards=self.rewards,
+      rewards=calls.made(self.rewards),
       weights=self.reward_weights,
-      turn_rewards=self.turn_rewards,
+      turn_rewards=calls.made(self.turn_rewards),
       success_above=self.success_above,
       turns=self.turns,
       max_tool_calls=self.max_tool_calls,
@@ -199,7 +199,7 @@ def _sources(task: ToolTask) -> dict[str, rows.Source]:
     rows.require_rows(found[split])
     rows.require(found[split][0], ("prompt",), 0)
     columns = [name for name in found[split][0] if name != "prompt"]
-    check((*task.rewards, *task.turn_rewards), columns)
+    check(calls.made((*task.rewards, *task.turn_rewards)), columns)
   return found
 
 

@@ -79,7 +79,7 @@ class Phase:
   def __exit__(self, *_: object) -> None:
     if self._bar is not None:
       self._bar.stop()
-    elif self._done > self._first:
+    elif self._first < self._done == self._total:  # And was not interrupted.
       self._line("")
 
   def step(self, done: int, shown: Mapping[str, float] | None = None) -> None:

@@ -109,7 +109,11 @@ def test_what_cannot_be_made_here_is_listed_all_the_same(monkeypatch, capsys):
 
 def test_long_episodes_are_cut_short_for_people(capsys):
   assert cli.run(["envs", "cliff"]) == 0
-  assert "... and 18 more turns, which --json has" in capsys.readouterr().out
+  told = capsys.readouterr().out
+  assert "... 18 more turns: --all ..." in told
+  assert "evidence │" not in told
+  assert cli.run(["envs", "cliff", "--all"]) == 0
+  assert "more turns" not in capsys.readouterr().out
 
 
 def test_the_task_of_an_experiment_is_shown_too(capsys, tmp_path):

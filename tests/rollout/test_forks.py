@@ -21,10 +21,15 @@ SETTINGS = {"sampler": sampling.Sampling(), "stop_ids": ()}
 PROMPTS = [[3, 5, 4], [3, 6, 6, 5, 5, 6, 5, 6, 4], [3, 5, 6, 4], [3, 5, 6, 6]]
 
 
-def make_memory(num_pages=200, mesh=None, **fields):
-  sizes = {"length": LONG, "size": SIZE, "rows": 2} | fields
-  mesh = mesh or tiny.one_device()
-  return memories.Memory(MODEL, num_pages=num_pages, mesh=mesh, **sizes)
+def make_memory(num_pages=200, mesh=None):
+  return memories.Memory(
+    MODEL,
+    length=LONG,
+    size=SIZE,
+    num_pages=num_pages,
+    rows=2,
+    mesh=mesh or tiny.one_device(),
+  )
 
 
 def make_forks(memory, mesh=None, shape=FORK, model=MODEL):
@@ -318,8 +323,11 @@ def test_the_pool_doubles_when_what_is_kept_needs_it():
   model, length = tiny.policy(), 40
   params = {"table": jnp.zeros((tiny.WIDTH, tiny.VOCAB))}
   memory = memories.Memory(
-    *(model,),
-    **{"length": length, "size": 1, "num_pages": 1023, "rows": 1},
+    model,
+    length=length,
+    size=1,
+    num_pages=1023,
+    rows=1,
     mesh=tiny.one_device(),
     grows=True,
   )

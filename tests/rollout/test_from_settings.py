@@ -127,5 +127,6 @@ def test_environments_in_processes(gather):
 
 @pytest.mark.parametrize("name", ["check_every", "prefill_tokens"])
 def test_a_setting_of_no_tokens_is_refused(name):
+  wrong: dict[str, Any] = {name: 0}
   with pytest.raises(ValueError, match=f"rollout.{name}=0: must be 1 or more"):
-    rollouts.RolloutConfig(**{name: 0})
+    rollouts.RolloutConfig(**wrong)

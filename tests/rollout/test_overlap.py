@@ -171,7 +171,7 @@ def test_an_environment_that_hangs_costs_its_episode_only(play, method, caplog):
 
   found = play(hang, threads(seconds=0.3), keep=method == "snapshot")
   assert found.stop[5] == "rollout_timeout"
-  assert "episode 5: the environment did not answer" in caplog.text
+  assert "episodes lost: 1 did not answer within 0.3 s" in caplog.text
   others = np.arange(ROWS) != 5
   same(found, whole, others)
   kept = {name: np.copy(getattr(found.record, name)) for name in WHOLE}

@@ -11,7 +11,8 @@ import jax
 import numpy as np
 import pytest
 
-from rlx.rollout import asking, episodes, played, pool, processes, seats
+from rlx import config
+from rlx.rollout import asking, episodes, lost, played, pool, processes, seats
 from tests import tiny
 from tests.rollout import misbehaving
 
@@ -113,47 +114,54 @@ def one():
     yield found
 
 
-def begun(one, rows):
+@contextlib.contextmanager
+def batch_of(held, rows, seconds):
+  with contextlib.closing(pool.Threads(2, seconds, held.seat)) as calls:
+    yield asking.Asking(calls, rows)
+
+
+@contextlib.contextmanager
+def begun(held, rows):
   """A batch of episodes with patience of 0.4 s for each step."""
-  calls = pool.Threads(2, 0.4, one.seat)
-  batch = asking.Asking(calls, rows)
-  for row in range(rows):
-    batch.ask(row, "begin", sleeper(10 * row), 0, False)
-  assert all(answer.error is None for answer in batch.settle())
-  return calls, batch
+  with batch_of(held, rows, 0.4) as batch:
+    for row in range(rows):
+      batch.ask(row, "begin", sleeper(10 * row), 0, False)
+    assert all(answer.error is None for answer in batch.settle())
+    yield batch
 
 
 def test_an_answer_that_is_late_is_nobody_elses(one):
-  _, batch = begun(one, 2)
-  batch.ask(0, "step", "0.55", False)
-  batch.ask(1, "step", "0", False)
-  first, second = batch.settle()
-  assert isinstance(first.error, pool.Late)
-  assert second.value is None
-  assert "keep them apart" in str(second.error)
-  # What begins then does so in a new process, and is answered for itself.
-  batch.ask(1, "begin", sleeper(10), 0, False)
-  batch.ask(1, "step", "0", False)
-  *_, answer = batch.settle()
-  assert answer.value.reward == 12
+  with begun(one, 2) as batch:
+    batch.ask(0, "step", "0.55", False)
+    batch.ask(1, "step", "0", False)
+    first, second = batch.settle()
+    assert isinstance(first.error, pool.Late)
+    assert second.value is None
+    assert "keep them apart" in str(second.error)
+    # What begins then does so in a new process, and is answered for itself.
+    batch.ask(1, "begin", sleeper(10), 0, False)
+    batch.ask(1, "step", "0", False)
+    *_, answer = batch.settle()
+    assert answer.value.reward == 12
 
 
 def test_a_batch_that_was_left_early_answers_nobody_of_the_next(one):
-  calls, batch = begun(one, 1)
-  batch.ask(0, "step", "0.3", False)
-  batch.answers(0.05)
-  calls.close()
-  _, batch = begun(one, 2)
-  batch.ask(1, "step", "0", False)
-  assert [answer.value.reward for answer in batch.settle()] == [12]
+  with begun(one, 1) as batch:
+    batch.ask(0, "step", "0.2", False)
+    batch.answers(0.05)
+  with begun(one, 2) as batch:
+    batch.ask(1, "step", "0", False)
+    assert [answer.value.reward for answer in batch.settle()] == [12]
 
 
 def test_the_start_of_a_process_has_a_deadline_of_its_own(one):
-  batch = asking.Asking(pool.Threads(1, 0.01, one.seat), 1)
-  batch.ask(0, "begin", sleeper(0), 0, False)
-  assert [answer.error for answer in batch.settle()] == [None]
-  with contextlib.closing(processes.Processes(1, starting=0.1)) as slow:
-    batch = asking.Asking(pool.Threads(1, 0.01, slow.seat), 1)
+  with batch_of(one, 1, 0.01) as batch:
+    batch.ask(0, "begin", sleeper(0), 0, False)
+    assert [answer.error for answer in batch.settle()] == [None]
+  with (
+    contextlib.closing(processes.Processes(1, starting=0.1)) as slow,
+    batch_of(slow, 1, 0.01) as batch,
+  ):
     batch.ask(0, "begin", functools.partial(time.sleep, 1000), 0, False)
     (answer,) = batch.settle()
     assert isinstance(answer.error, pool.Late)
@@ -181,3 +189,28 @@ batch.settle()
   )
   assert done.returncode == -signal.SIGINT
   assert "KeyboardInterrupt" in done.stderr
+
+
+MINE = """
+class Guess:
+  def reset(self, seed):
+    raise OSError("none of mine")
+
+
+def make():
+  return Guess()
+"""
+
+
+def test_an_environment_of_the_users_own_file_is_found_in_a_process(tmp_path):
+  (tmp_path / "guessed.py").write_text(MINE)
+  module = config.load_module(str(tmp_path / "guessed.py"))
+  assert config.load_module(str(tmp_path / "guessed.py")) is module
+  one = processes.Processes(1)
+  with pytest.raises(lost.Elsewhere) as caught:
+    one.seat(0).begin(module.make, 0, False)
+  one.close()
+  assert caught.value.what == "OSError('none of mine')"
+  # Of the frames, only the user's.
+  assert caught.value.full.count("File ") == 1
+  assert 'guessed.py", line 4, in reset' in caught.value.full

@@ -131,5 +131,6 @@ def _check_room(do: verbs.Verbs, length: int) -> None:
   if length > do.shape.prompt_tokens:
     raise ValueError(
       f"a prompt with its hint has {length} tokens, more than "
-      f"max_prompt_length={do.shape.prompt_tokens}"
+      f"max_prompt_length={do.shape.prompt_tokens}; set "
+      f"--rollout.max-prompt-length {length} or more"
     )

@@ -1,6 +1,7 @@
 """Fields of a configuration as command-line options, typed, by their path."""
 
 import dataclasses
+import re
 import sys
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -44,18 +45,53 @@ def override(
   fields = dict(_fields(config))
   aliases = {_dashed(k): _dashed(v) for k, v in aliases.items()}
   rewritten = _rewrite(list(args), fields, aliases, prog)
-  changed, unknown = tyro.cli(
-    type(config),
-    default=config,
-    args=rewritten,
-    prog=prog,
-    description=description,
-    return_unknown_args=True,
-    config=(tyro.conf.AvoidSubcommands,),
-  )
+  with _registry():
+    changed, unknown = tyro.cli(
+      type(config),
+      default=config,
+      args=rewritten,
+      prog=prog,
+      description=description,
+      return_unknown_args=True,
+      config=(tyro.conf.AvoidSubcommands,),
+    )
   if unknown:
     _refuse(prog, _complaint(unknown, fields, aliases, lists))
   return changed
+
+
+def _registry() -> Any:
+  """tyro's rules, but that a field's docstring is wrapped once, not twice."""
+  from tyro import constructors
+
+  registry, inside = constructors.ConstructorRegistry(), False
+
+  @registry.struct_rule
+  def rule(info):
+    nonlocal inside
+    if inside or not dataclasses.is_dataclass(info.type):
+      return None
+    inside = True
+    try:
+      found = constructors.ConstructorRegistry.get_struct_spec(info)
+    finally:
+      inside = False
+    if not isinstance(found, constructors.StructConstructorSpec):
+      return None
+    fields = tuple(
+      dataclasses.replace(field, helptext=_unwrapped(field.helptext))
+      for field in found.fields
+    )
+    return dataclasses.replace(found, fields=fields)
+
+  return registry
+
+
+def _unwrapped(text: Any) -> Any:
+  """The help with the lines of a paragraph joined; those of a list are kept."""
+  if callable(text):  # It is only read where it is shown.
+    return lambda: _unwrapped(text())
+  return text and re.sub(r"(?<!\n)\n(?=[^\s*-])", " ", text)
 
 
 def _dashed(name: str) -> str:

@@ -125,8 +125,12 @@ def test_cpu_time_and_memory_only_grow():
 def test_help_teaches(capsys):
   assert bench.main(["--help"]) == 0
   shown = capsys.readouterr().out
-  assert "rlx bench grpo|agent" in shown
-  assert all(word in shown for word in ("--json", "--steps", "cold"))
+  assert all(f"\n  {name} " in shown for name in bench.NAMES)
+  for name in bench.NAMES:
+    assert bench.main([name, "--help"]) == 0
+    page = capsys.readouterr().out
+    assert page.startswith(f"usage: rlx bench {name} [--json]")
+    assert all(len(line) <= 84 for line in page.splitlines())
 
 
 @pytest.mark.parametrize(

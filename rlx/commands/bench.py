@@ -5,57 +5,7 @@ import statistics
 from typing import Any
 
 from rlx.commands import arguments
-
-USAGE = """usage: rlx bench grpo|agent [--json] [--steps N]
-       rlx bench train [--json] [--steps N] [--length N]
-       rlx bench device [--json] [--repeats N]
-       rlx bench rollout [--json] [--part NAME] [--repeats N]
-       rlx bench tree [--json] [--repeats N]
-       rlx bench credit [--json] [--recipe NAME]
-
-Runs a fixed workload with rlx's own loop, learner and rollout, on a model of 4
-million parameters made from scratch (4 layers, width 256, float32), and says what
-a step takes. It runs twice, in processes of its own: with an empty compilation
-cache and with the warm one. `credit` times the step-level advantages of every
-recipe instead, in this process, on tables of 4,096, 16,384 and 131,072 steps,
-beside plain NumPy and dictionaries on the same tables.
-
-  grpo         GRPO: 8 prompts × 8 completions, 32 + 64 tokens, one update a step
-  agent        episodes: 4 prompts × 4 episodes × 3 turns × 16 tokens, paid per turn
-  train        an update on 8 completions of one prompt, 512 + 64 tokens, with the
-               prompt computed once and once a completion, in turns, in this
-               process: seconds, ratio, tokens, largest gap of the gradients.
-               With --length, an update on rows of so many tokens that share
-               nothing instead: `mfu`, the operations of the model (6 a parameter
-               and token, and causal attention) over what the machine could do:
-               on a CPU the product of two matrices of 1024 × 1024, measured; on
-               an accelerator the published peak, for a model of 0.6B
-  device       FrozenLake, 8 starts × 4, 8 and 16 episodes of 12 turns of a word,
-               with two small models: episodes played by the host and inside the
-               compiled program, in turns, in this process, the same tokens; and
-               the game alone. `ratio` is how many times as long the host takes
-  rollout      sampling alone: one turn, very different lengths, and beside the
-               memory's speed; see `rlx bench rollout --help`
-  tree         going on from the middle of 512 tokens, with what was read kept and
-               read again; see `rlx bench tree --help`
-  credit       advantages of 128, 512 and 4,096 trajectories × 32 steps;
-               `plain` is NumPy and dictionaries on the largest of these
-               tables, `ratio` how many times as long that takes
-  --recipe R   of this recipe only, for `credit`
-  --repeats N  batches each way, for `device`; 7 unless given
-  --length N   tokens of a row, for `train`, as in `rlx bench train --length 2048`
-  --steps N    steps in all, the first 3 not counted; 12 unless given. For `train`
-               updates of each kind, 7 unless given
-  --json       one JSON object: seconds, CPU-seconds and tokens/s of a step,
-               seconds from process start to the first finished step (cold and
-               warm), peak memory, versions, the workload
-
-Compare machines or versions back to back and on an otherwise idle machine; where
-others compute beside it, compare CPU-seconds.
-
-examples:
-  rlx bench grpo --json > grpo.json
-  rlx bench credit --recipe gigpo"""
+from rlx.commands import bench_pages as pages
 
 NAMES = ("grpo", "agent", "train", "rollout", "device", "tree", "credit")
 
@@ -71,7 +21,7 @@ def main(args: list[str]) -> int:
 
     return bench_tree.main(args[1:])
   if not args or {"-h", "--help"} & {*args}:
-    print(USAGE)
+    print(pages.PAGES.get(args[0], pages.USAGE) if args else pages.USAGE)
     return 0
   name, *rest = args
   if name not in NAMES:
@@ -85,7 +35,7 @@ def main(args: list[str]) -> int:
     return _device(as_json, rest)
   child, rest = arguments.take_flag(rest, "--child")
   given, rest = arguments.take(rest, "--steps")
-  arguments.refuse(rest, USAGE)
+  arguments.refuse(rest, pages.PAGES[name])
   steps = arguments.integer(given, "--steps", 12)
   if steps < 1:
     raise ValueError(f"--steps={steps}: must be 1 or more")
@@ -110,7 +60,7 @@ def main(args: list[str]) -> int:
 def _train(as_json: bool, rest: list[str]) -> int:
   given, rest = arguments.take(rest, "--steps")
   length, rest = arguments.take(rest, "--length")
-  arguments.refuse(rest, USAGE)
+  arguments.refuse(rest, pages.PAGES["train"])
   steps = arguments.integer(given, "--steps", 7)
   if steps < 1:
     raise ValueError(f"--steps={steps}: must be 1 or more")
@@ -168,7 +118,7 @@ def _train_long(as_json: bool, length: int, steps: int) -> int:
 
 def _device(as_json: bool, rest: list[str]) -> int:
   given, rest = arguments.take(rest, "--repeats")
-  arguments.refuse(rest, USAGE)
+  arguments.refuse(rest, pages.PAGES["device"])
   repeats = arguments.integer(given, "--repeats", 7)
   if repeats < 1:
     raise ValueError(f"--repeats={repeats}: must be 1 or more")
@@ -202,7 +152,7 @@ def _device(as_json: bool, rest: list[str]) -> int:
 
 def _credit(as_json: bool, rest: list[str]) -> int:
   recipe, rest = arguments.take(rest, "--recipe")
-  arguments.refuse(rest, USAGE)
+  arguments.refuse(rest, pages.PAGES["credit"])
   from rlx import recipes
   from rlx.bench import credit
   from rlx.commands import arguments_recipe

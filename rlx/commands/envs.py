@@ -41,7 +41,7 @@ examples:
 
 _FIRST, _LAST = 8, 4  # Turns that are shown of a long episode.
 _NOBODY = (
-  "nobody knows an action here: no expert, demonstration or list of actions; "
+  "nobody knows an action here: no expert, demonstration or list of actions;\n"
   "this is where it begins"
 )
 
@@ -84,7 +84,7 @@ def main(args: list[str]) -> int:
     return 0
   print(_text(about, task))
   if not played.turns:
-    print(f"\n{where} {number}: {_NOBODY}\n\n{played.last}")
+    print(f"\n{where} {number}:\n{_NOBODY}\n\n{played.last}")
   else:
     print(f"\n{where} {number}, played by {who}:")
     _table(played, everything)

@@ -54,7 +54,7 @@ def make_engine(
   devices = sharding.batch_devices(mesh)
   group, ways = shape.num_samples, layouts.ways(shape, memory)
   place, window = functools.partial(paging.place, mesh), shape.window(0)
-  warm: set[int] = set()  # Pages of pools.
+  warm: set[Any] = set()  # Ways, and pages of the pool.
   kinds: list[tuple[Any, ...]] = []  # Shapes of what may be kept.
 
   def lay_out(prompts) -> layouts.Layout:
@@ -65,17 +65,17 @@ def make_engine(
       ways.pop(0)  # For good, as each has to be compiled.
 
   def start_others(params, key, layout, prompts, behind):
-    """The first time, compiles what any other prompts might need.
+    """When a way to lay out is first gone, compiles it for all widths.
 
-    Where sequences are short, trunks have one width, and a way to lay prompts
-    out that is not gone at first is compiled when it is, at most two more.
+    There are three ways at the most, of which each is left for good.
     """
-    compiling = ahead.Ahead()
-    if memory.pool.pages in warm or len(memory.widths) == 1:
+    compiling, now = ahead.Ahead(), (ways[0], memory.pool.pages)
+    if now in warm or len(memory.widths) == 1:
       return compiling
+    known = any(way == ways[0] for way, _ in warm)
     *behind, limit, slot = behind
     mine = layouts.width(prompts, memory), layout.own, layout.most
-    for one in layouts.sizes(ways, shape, memory.size, devices):
+    for one in layouts.sizes(ways[:1], shape, memory.size, devices):
       load = functools.partial(memory.pool.load_ahead, compiling)
       cache = load(one.rows, one.own) if one.own else None
       told = [
@@ -86,12 +86,12 @@ def make_engine(
         trunk = load(one.trunks, width)
         like = ahead.shape_of(params), key, trunk, cache, *told, slot
         reads = {"window": one.before * memory.size + window}
-        if not warm:
+        if not known:
           _, kept = paging.shapes(mesh, begin, *like, **reads)
           kinds.append((kept.cache, kept.trunk, kept.cut))
           if (width, one.before, one.most) != mine:
             compiling.start(begin, *like, **reads)
-    warm.add(memory.pool.pages)
+    warm.add(now)
     return compiling
 
   def first(params, key, prompt_ids, tokens, length, limit=None):

@@ -47,9 +47,7 @@ class Lost:
       late: whether the environment did not answer; the error says how long.
     """
     if late:
-      self._kinds[
-        f"did {error}".replace("did no answer", "did not answer")
-      ] += 1
+      self._kinds[str(error)] += 1
       return
     found = describe(error)
     self._kinds[f"raised {found.what}"] += 1

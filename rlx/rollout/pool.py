@@ -138,7 +138,7 @@ class Threads:
     self._running: set[_Call] = set()
     self._done: list[Answer] = []
     self._threads = self._idle = 0
-    self._closed = False
+    self._closed = self._told = False
 
   def seat(self, row: int) -> seats.Seat:
     return self._seat(row)
@@ -200,11 +200,15 @@ class Threads:
         call.thread.name = STUCK
       error = Late(f"did not answer within {self._seconds:g} s")
       self._done.append(Answer(call.row, error=error))
-    if late:
+    if late and not self._told:  # Once: a line a batch counts them.
+      self._told = True
+      lost = f"{stuck()} threads are stuck in such calls"
+      if all(call.seat.lane is not None for call in late):
+        lost = "their processes are ended"
       _LOG.warning(
-        "%d environments did not answer within %g s; %d threads are stuck in "
-        "such calls, and others take their place",
-        *(len(late), self._seconds, stuck()),
+        "environments did not answer within %g s: %s, and others take their "
+        "place",
+        *(self._seconds, lost),
       )
 
   def _serve(self) -> None:

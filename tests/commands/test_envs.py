@@ -9,6 +9,7 @@ import pytest
 from rlx import cli, config, families
 from rlx.commands import envs, playing
 from rlx.envs import extras, protocol
+from rlx.tools import sums
 from rlx.tools import task as tool_task
 
 NAMES = [family.name for family in families.ALL]
@@ -114,6 +115,26 @@ def test_long_episodes_are_cut_short_for_people(capsys):
   assert "evidence │" not in told
   assert cli.run(["envs", "cliff", "--all"]) == 0
   assert "more turns" not in capsys.readouterr().out
+
+
+def test_another_id_leaves_what_was_said_of_the_first_behind(capsys):
+  assert cli.run(["envs", "cartpole", "--id", "Pendulum-v1"]) == 0
+  told = capsys.readouterr().out
+  assert told.startswith("cartpole: Gymnasium's Pendulum-v1\n")
+  assert "nobody knows an action here" in told
+
+
+def test_rewards_have_the_digits_that_they_need():
+  assert playing.paid(0.5) == "+0.50"
+  assert playing.paid(0.125) == "+0.125"
+  assert playing.paid(0.0, [0.125]) == "+0.000"
+
+
+def test_python_is_demonstrated_how_it_is_asked():
+  row = sums.problems(digits=3)["train"][0]
+  call, answer = row["actions"]
+  assert '"name": "python"' in call
+  assert answer == row["answer"]
 
 
 def test_the_task_of_an_experiment_is_shown_too(capsys, tmp_path):

@@ -1,11 +1,14 @@
 """`rlx play`: a person steps through an episode, at a terminal or through a pipe."""
 
+import dataclasses
 import io
+import re
+import time
 
 import pytest
 
 from rlx import cli
-from rlx.commands import play, playing
+from rlx.commands import asking, play, playing
 
 
 @pytest.fixture
@@ -72,6 +75,77 @@ def test_hints_and_help_cost_no_turn(typed):
   assert "[nobody knows]" in out
 
 
+def test_a_demonstration_is_a_hint_while_it_is_followed(typed):
+  task = playing.find("sokoban").task
+  actions = [action for _, action in task.demonstration(0, 0)]
+  _, out, _ = typed([actions[0], "hint"], "sokoban")
+  assert f"  [{actions[1]}]\n" in out
+  _, out, _ = typed(["jump", "hint"], "sokoban")
+  assert "rlx envs sokoban shows a demonstration]" in out
+
+
+MINE = """
+import dataclasses
+from rlx.configs import quickstart
+from tests.commands import test_play
+def get_config():
+  task = test_play.Mine()
+  return dataclasses.replace(quickstart.get_config(), task=task)
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Mine:
+  """A task of one's own: of open actions, and it breaks."""
+
+  max_turns: int = 3
+
+  def episode(self, index, split):
+    del index, split
+    return Broken()
+
+  def num_test(self):
+    return 2
+
+  def words(self):
+    return ()
+
+
+class Broken:
+  def reset(self, seed):
+    del seed
+    return "say something", {}
+
+  def step(self, action):
+    time.sleep(float(action))
+    raise KeyError("oops")
+
+
+def test_an_environment_may_break_or_never_answer(
+  typed, tmp_path, monkeypatch, capsys
+):
+  path = tmp_path / "mine.py"
+  path.write_text(MINE)
+  monkeypatch.setattr(asking, "_PATIENCE", 0.05)
+  code, out, err = typed(["0.2"], str(path))
+  assert code == 2
+  assert "[no answer yet; Ctrl-C leaves]" in out
+  where = Broken.step.__code__.co_firstlineno + 2
+  told = f"the environment raised, in test_play.py line {where}: KeyError"
+  assert err == f"rlx play: {told}('oops')\n"
+  assert cli.run(["envs", str(path)]) == 0
+  out = capsys.readouterr().out
+  assert "nobody knows an action here" in out
+  assert "\nsay something\n" in out
+
+
+@pytest.mark.parametrize("name", ["sokoban", "arithmetic"])
+def test_there_are_so_many_held_out_episodes(typed, name):
+  code, _, err = typed([], name, "--split", "test", "--index", "99999")
+  assert code == 2
+  assert re.search(r"index 99999: there are \d+ held-out episodes", err)
+
+
 def test_a_word_that_is_an_action_goes_to_the_environment(monkeypatch, capsys):
   said = []
 
@@ -118,10 +192,14 @@ def test_the_same_seed_plays_the_same(typed):
   )
 
 
-def test_fields_are_listed_and_the_task_is_the_one_described(typed):
+def test_fields_are_listed_and_the_task_is_the_one_described(typed, capsys):
   with pytest.raises(SystemExit) as exit:
     typed([], "stepgame", "--fields")
   assert exit.value.code == 0
+  capsys.readouterr()
+  with pytest.raises(SystemExit):
+    typed([], "stepgame", "--nope", "3")
+  assert "(all: rlx play stepgame --fields)" in capsys.readouterr().err
   _, out, _ = typed(["quit"], "stepgame", "--hops", "1", "--noise", "0")
   assert "turn 1/4>" in out
 

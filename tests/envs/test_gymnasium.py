@@ -1,5 +1,6 @@
 """Any Gymnasium environment as a text episode."""
 
+import dataclasses
 import re
 import threading
 
@@ -278,3 +279,19 @@ def test_what_has_no_text_is_refused():
 
   with pytest.raises(ValueError, match="100800 numbers are too many to read"):
     gymnasium_task.text_of(Film(1.0))
+
+
+def test_it_may_have_to_last_to_succeed():
+  def ends(actions):
+    task = dataclasses.replace(CARTPOLE, turns=20, success_above=19.0)
+    episode = task.episode(0, "train")
+    episode.reset(0)
+    for action in actions:
+      *_, terminated, truncated, info = episode.step(action)
+      if terminated or truncated:
+        return terminated, info["success"]
+      # What was paid before is kept where it goes on.
+      episode.restore(episode.snapshot(), 0)
+
+  assert ends(["left"] * 20) == (True, False)
+  assert ends(["left", "right"] * 10) == (False, True)

@@ -1,14 +1,12 @@
 """Trees, on a simulator in which everything is known."""
 
-import time
-
 import hypothesis
 import hypothesis.strategies as st
 import numpy as np
 import pytest
 
 from rlx.rollout import engine
-from rlx.rollout.plans import grow, tree
+from rlx.rollout.plans import tree
 from tests.rollout import simulator
 from tests.rollout import test_verbs as real
 
@@ -241,22 +239,3 @@ def test_it_runs_on_the_real_verbs(task):
   assert played.whole.any()
   steps = played.record.steps()
   assert np.isfinite(steps.outcome).all()
-
-
-def test_many_prompts_are_not_looked_for_among_all_nodes():
-  world = simulator.Simulator(score, prompts=512)
-  do, spent = world.verbs(), [0.0]
-
-  def drawn(*args, **kwargs):
-    began = time.process_time()
-    found = world.continue_from(*args, **kwargs)
-    spent[0] -= time.process_time() - began
-    return found
-
-  ids = list(range(512))
-  forest = grow.Forest(do._replace(continue_from=drawn), ids, ids, 1)
-  began = time.process_time()
-  for level in range(3):
-    forest.grow(level, lambda shape, level, num, done: [2] * num, 1)
-  # 0.01 s of its own, and 0.2 s if each prompt looks at all nodes.
-  assert time.process_time() - began + spent[0] < 0.12

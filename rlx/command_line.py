@@ -79,7 +79,7 @@ def _registry() -> Any:
     if not isinstance(found, constructors.StructConstructorSpec):
       return None
     fields = tuple(
-      dataclasses.replace(field, helptext=_unwrapped(field.helptext))
+      dataclasses.replace(field, helptext=unwrapped(field.helptext))
       for field in found.fields
     )
     return dataclasses.replace(found, fields=fields)
@@ -87,10 +87,10 @@ def _registry() -> Any:
   return registry
 
 
-def _unwrapped(text: Any) -> Any:
-  """The help with the lines of a paragraph joined; those of a list are kept."""
+def unwrapped(text: Any) -> Any:
+  """Returns help with the lines of a paragraph joined; lists are kept."""
   if callable(text):  # It is only read where it is shown.
-    return lambda: _unwrapped(text())
+    return lambda: unwrapped(text())
   return text and re.sub(r"(?<!\n)\n(?=[^\s*-])", " ", text)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from rlx import assemble, evaluate, experiment, loop
+from rlx import assemble, evaluate, experiment, loop, rollouts
 from rlx import tokenizer as tokenizers
 from rlx.view import console as consoles
 from rlx.view import episode as episodes
@@ -36,9 +36,14 @@ def opening(
     f"{updates} update{'s' * (updates > 1)}"
   )
   if "continue_from" in parts.recipe.plan.needs:
+    count = parts.recipe.plan.beside
+    most = "which may take many times as long"
+    if count:
+      more = count(rollouts.shape_of(config))
+      most = f"up to {more} times, which may take many times as long"
     console.say(
-      "  beside these the plan of the method plays on from places of its own,"
-      " which may take many times as long"
+      "  beside these the plan of the method plays on from places of its own, "
+      f"{most}"
     )
 
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlx import config
+from rlx import command_line, config
 
 
 def method(
@@ -266,6 +266,14 @@ def test_help_teaches_every_field(capsys):
     "--recipe.level {turn,token} what a row is. (default: turn)",
   ]:
     assert part in text
+
+
+def test_a_field_is_explained_in_lines_that_are_full():
+  text = "One\ntwo.\n\nThree:\n- four\n- five"
+  want = "One two.\n\nThree:\n- four\n- five"
+  assert command_line.unwrapped(text) == want
+  assert command_line.unwrapped(lambda: text)() == want
+  assert command_line.unwrapped(None) is None
 
 
 # Files.

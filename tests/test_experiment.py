@@ -206,6 +206,41 @@ def test_rewards_without_a_weight_each_are_refused(fields):
     prompts.PromptTask(data=config.spec(splits.arithmetic), **fields)
 
 
+def makes_none() -> None:
+  """What spec() is not for."""
+
+
+@pytest.mark.parametrize(
+  "reward, message",
+  [
+    (config.spec(makes_none), r"spec\(makes_none\) .* returned None"),
+    (lambda completions: [0.0], r"give spec\(make\)"),
+  ],
+)
+def test_rewards_that_cannot_be_kept_or_made_are_refused(reward, message):
+  chosen = prompts.PromptTask(
+    data=config.spec(splits.arithmetic), rewards=(reward,)
+  )
+  with pytest.raises(ValueError, match=message):
+    config.to_json(prompts.make_score(chosen) and chosen)
+
+
+def test_going_on_from_the_device_is_refused():
+  wrong = dataclasses.replace(
+    LAKE,
+    recipe=config.spec(recipes.spo_chain),
+    rollout=dataclasses.replace(LAKE.rollout, on_device="always"),
+  )
+  with pytest.raises(ValueError, match="on_device=always: recipe spo_chain"):
+    assemble.assemble(wrong)
+
+
+def test_a_model_that_is_not_there_is_named():
+  wrong = dataclasses.replace(LAKE, model=experiment.Pretrained("nowhere"))
+  with pytest.raises(ValueError, match="model.path='nowhere': there is no"):
+    assemble.assemble(wrong)
+
+
 def only_train() -> splits.Splits:
   return {"train": [GOOD]}
 

@@ -9,6 +9,7 @@ import pytest
 
 from rlx import cli, config, prompts
 from rlx.data import splits
+from rlx.rewards import calls
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -187,3 +188,17 @@ def test_the_column_of_the_readme_is_filled():
   )([{"prompt": "p"}], ["c"], [[1, 2, 3]], np.zeros(1, bool))
   assert found.evidence["brief"].tolist() == [3.0]
   assert found.evidence["objective/short"].tolist() == [0.0]
+
+
+def test_the_judge_of_the_readme_is_kept_and_made_once(tmp_path):
+  path = tmp_path / "judging.py"
+  path.write_text(next(x for x in blocks("python") if "def kind" in x))
+  module = config.load_module(str(path))
+  task = module.task()
+  kept = config.to_json(task)
+  assert config.from_json(kept, (module,)) == task
+  made = calls.made(task.rewards)
+  assert made[0] is task.rewards[0]
+  assert made[1] is calls.made(task.rewards)[1]
+  assert "`rewards/judged/abstained`" in README
+  assert calls.name_of(made[1]) == "judged"

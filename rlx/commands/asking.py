@@ -2,6 +2,7 @@
 
 import contextlib
 import pathlib
+import sys
 import sysconfig
 import threading
 import traceback
@@ -22,7 +23,9 @@ def asked() -> Iterator[None]:
       where, in one line. All else is raised as it is.
   """
   told = "  [no answer yet; Ctrl-C leaves]"
-  timer = threading.Timer(_PATIENCE, lambda: print(told, flush=True))
+  # Not among the output, which may be JSON.
+  say = lambda: print(told, file=sys.stderr, flush=True)
+  timer = threading.Timer(_PATIENCE, say)
   timer.daemon = True
   timer.start()
   try:

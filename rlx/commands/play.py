@@ -174,13 +174,16 @@ class Table:
       )
 
   def _undo(self) -> None:
+    from rlx.commands import asking
+
     if not self._restorable:
       print("  [this environment cannot go back]")
     elif not self.kept:
       print("  [this is the beginning]")
     else:
       last = self.kept.pop()
-      self._live.restore(last.place, self._seed)
+      with asking.asked():
+        self._live.restore(last.place, self._seed)
       self._seen, self.success = last.turn.seen, last.success
       self._show()
 

@@ -107,15 +107,9 @@ def find(name: str) -> families.Family:
 def chosen(
   family: families.Family, args: Sequence[str], *, prog: str, lists: str
 ) -> families.Family:
-  """Returns the family with the fields of its task that `args` name changed.
+  """Returns the family with fields of its task changed, as `override` does.
 
   Another Gymnasium id leaves what was said of the first one behind.
-
-  Args:
-    lists: what lists every field, as error messages show it.
-
-  Raises:
-    SystemExit: as of `command_line.override`.
   """
   from rlx import command_line
 

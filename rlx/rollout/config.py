@@ -49,8 +49,9 @@ class RolloutConfig:
   """Tokens of a page, in which what was read is kept for recipes that go on from
   the middle of what was sampled."""
   kv_pages: int = 0
-  """How many of them there are; 0 for as many as the samples of a step need. With
-  fewer some is read again, and nothing else changes."""
+  """How many of them there are; 0 for as many as what is kept needs, but for
+  doubling, and at the most what the samples of a step need. With fewer some is
+  read again, and nothing else changes."""
   on_device: Literal["auto", "always", "never"] = "auto"
   """Whether episodes are played inside the compiled program, with the policy.
   "auto" does so where the task has that form and the tokeniser can speak it, and

@@ -30,6 +30,8 @@ class Plan(NamedTuple):
     asks: runtime-checkable protocols that an episode of the task must keep.
     tasks: the kind of task that it can collect from.
     texts: what it puts into completions, of words that the tokeniser knows.
+    beside: `(engine.Shape) -> int`, most rows that it plays beside the samples;
+      None where nobody has counted.
   """
 
   collect: Callable[..., tuple[played.Played, Memory]]
@@ -40,6 +42,7 @@ class Plan(NamedTuple):
   asks: tuple[type, ...] = ()
   tasks: Literal["any", "episodes", "prompts"] = "any"
   texts: tuple[str, ...] = ()
+  beside: Callable[[engine.Shape], int] | None = None
 
 
 def sample() -> Plan:

@@ -66,8 +66,13 @@ def chain(
     turns = max_steps if shape.turns == 1 else shape.turns
     return plan.Size(shape.rows, shape.length, turns)
 
+  def beside(shape: engine.Shape) -> int:
+    cuts = shape.num_prompts + shape.rows * (size(shape).turns - 1)
+    return cuts * judge.continuations * (1 if prover is None else 2)
+
   return plan.Plan(
     collect=collect,
+    beside=beside,
     size=size,
     columns=_COLUMNS if prover else _COLUMNS[:3],
     needs=_NEEDS if judge.suffix else _NEEDS[:2],

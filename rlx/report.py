@@ -37,13 +37,11 @@ def opening(
   )
   if "continue_from" in parts.recipe.plan.needs:
     count = parts.recipe.plan.beside
-    most = "which may take many times as long"
+    most = ", which may take many times as long"
     if count:
-      more = count(rollouts.shape_of(config))
-      most = f"up to {more} times, which may take many times as long"
+      most = f", up to {count(rollouts.shape_of(config))} times a step"
     console.say(
-      "  beside these the plan of the method plays on from places of its own, "
-      f"{most}"
+      f"  beside these the plan plays on from places of its own{most}"
     )
 
 

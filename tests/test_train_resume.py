@@ -341,3 +341,12 @@ def test_gradients_that_are_never_finite_end_the_run_with_what_to_look_at(
   )
   for step in (2, 3):
     assert (tmp_path / f"nonfinite/step_{step}/arrays.safetensors").exists()
+
+
+def test_what_is_interrupted_says_no_time_left(capsys):
+  said = consoles.Console(every=0.0)
+  for last, lines in ((1, 1), (2, 3)):
+    with said.phase("grpo", 2) as phase:
+      for step in range(1, last + 1):
+        phase.step(step, {"reward": 1.0})
+    assert capsys.readouterr().out.count("grpo") == lines

@@ -68,12 +68,10 @@ def branch_grpo(
   ranges.at_least(0, keep_open=keep_open, budget=budget)
   ranges.at_least(window_last, window_first=window_first)
   ranges.at_least(1, window_every=window_every)
+  columns = ["segment_log_prob"] * (fuse == "path")
   outside = keep.outside_depths(
     width=window, first=window_first, last=window_last, every=window_every
   )
-  prunes = [outside] * (window > 0)
-  if width != "all":
-    prunes.append(keep.some_leaves(width, width_ratio))
   return recipe.Recipe(
     name="branch_grpo",
     credit=credit.chain(
@@ -94,12 +92,7 @@ def branch_grpo(
       " by the mean over a step's dimensions",
       "the clip is 0.2, theirs 1e-3",
     ),
-    evidence=(
-      "parent",
-      "depth",
-      "tree",
-      *["segment_log_prob"] * (fuse == "path"),
-    ),
+    evidence=("parent", "depth", "tree", *columns),
     plan=tree.tree(
       tree.parse(branches),
       segment_tokens=segment_tokens,
@@ -108,6 +101,14 @@ def branch_grpo(
         uncertain=uncertain, keep=keep_open, tokens=budget
       ),
     ),
-    keep=keep.both(*prunes) if prunes else None,
+    keep=_pruning(outside if window else None, width, width_ratio),
     verbs=("continue_from",),
   )
+
+
+def _pruning(outside, width, width_ratio):
+  """Returns what narrows the loss, None where nothing does."""
+  prunes = [] if outside is None else [outside]
+  if width != "all":
+    prunes.append(keep.some_leaves(width, width_ratio))
+  return keep.both(*prunes) if prunes else None

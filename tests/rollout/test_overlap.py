@@ -191,7 +191,7 @@ def test_an_environment_that_hangs_costs_its_episode_only(play, method, caplog):
 
 def test_when_all_environments_hang_the_run_ends(play):
   go_on = threading.Event()
-  with pytest.raises(RuntimeError, match="of all 8 episodes"):
+  with pytest.raises(RuntimeError, match="all 8 episodes of a"):
     play(lambda *_: go_on.wait(LONG) and None, threads(2, seconds=0.05))
   go_on.set()
 

@@ -77,12 +77,14 @@ def test_episodes_are_those_of_this_process_and_can_be_continued(play):
 def test_a_process_that_misbehaves_costs_its_episode_only(
   play, how, stop, caplog
 ):
+  # Of other tests.
+  before = pool.stuck()
   whole = play()
   found = play(how, seconds=2.0)
   assert found.stop == ["max_turns", stop]
   same(found, whole, slice(0, 1))
   assert (how != "raises") or "no route" in caplog.text
-  assert not pool.stuck()
+  assert pool.stuck() <= before
   # What comes next has another process.
   same(play(), whole, slice(None))
 

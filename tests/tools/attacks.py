@@ -191,7 +191,6 @@ def children() -> list[str]:
 
 def main(layers: list, drop: bool) -> dict[str, tuple[str, float]]:
   import socket
-  import tempfile
 
   if drop:
     kernel.drop_capabilities()
@@ -204,7 +203,9 @@ def main(layers: list, drop: bool) -> dict[str, tuple[str, float]]:
   found = {}
   lock = threading.Lock()
   with (
-    tempfile.NamedTemporaryFile("w") as secret,
+    # In a folder of its own: the interpreter may be somewhere beside it.
+    tempfile.TemporaryDirectory() as folder,
+    tempfile.NamedTemporaryFile("w", dir=folder) as secret,
     socket.create_server(("127.0.0.1", 0)) as server,
   ):
     secret.write("hunter2")

@@ -36,7 +36,7 @@ def test_bm25s_gives_the_same_where_it_is_installed():
 
 def test_an_engine_that_is_not_installed_is_named(monkeypatch):
   monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-  with pytest.raises(ValueError, match=r"pip install \"rlx\[envs\]\""):
+  with pytest.raises(ValueError, match=r"pip install \"rlx\[search\]\""):
     search.bm25(DOCUMENTS, "bm25s")
 
 

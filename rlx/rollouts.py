@@ -80,7 +80,6 @@ def collect(
   )
   served = _served(config, model, bounded)
   sampled = played_there or served or compiled
-  drawn = config.rollout.sampling
 
   def collector(split, sampler, num_prompts, group_size) -> Collect:
     shape = shape_of(config)._replace(
@@ -106,10 +105,11 @@ def collect(
     shape, forked, source.go_on, devices=sharding.batch_devices(mesh)
   )
   keep = "continue_from" in recipe.plan.needs
+  drawn = config.rollout.sampling
   whole = compiled(shape, memory=memory) if keep else sampled(shape, drawn)
   gather = _gather(
-    *(whole, going_on(shape), continue_from, memory, recipe, columns, source),
-    tokenizer,
+    *(whole, going_on(shape), continue_from, memory, keep, recipe, columns),
+    *(source, tokenizer),
   )
   return Rollouts(collector, gather, source.num_test)
 
@@ -132,9 +132,8 @@ def _served(config, model, settings) -> Callable[..., Any] | None:
 
 
 def _gather(
-  whole, segments, continue_from, kept, recipe, columns, source, tokenizer
+  whole, segments, continue_from, kept, keep, recipe, columns, source, tokenizer
 ) -> Gather:
-  keep = "continue_from" in recipe.plan.needs
   shape = whole.shape
 
   def bound(params, evidence, version) -> verbs.Verbs:

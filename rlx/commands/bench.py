@@ -36,9 +36,7 @@ def main(args: list[str]) -> int:
   child, rest = arguments.take_flag(rest, "--child")
   given, rest = arguments.take(rest, "--steps")
   arguments.refuse(rest, pages.PAGES[name])
-  steps = arguments.integer(given, "--steps", 12)
-  if steps < 1:
-    raise ValueError(f"--steps={steps}: must be 1 or more")
+  steps = arguments.integer(given, "--steps", 12, least=1)
   if child:
     # This process is the one that is measured.
     from rlx import cache
@@ -61,9 +59,7 @@ def _train(as_json: bool, rest: list[str]) -> int:
   given, rest = arguments.take(rest, "--steps")
   length, rest = arguments.take(rest, "--length")
   arguments.refuse(rest, pages.PAGES["train"])
-  steps = arguments.integer(given, "--steps", 7)
-  if steps < 1:
-    raise ValueError(f"--steps={steps}: must be 1 or more")
+  steps = arguments.integer(given, "--steps", 7, least=1)
   if length is not None:
     return _train_long(as_json, arguments.integer(length, "--length", 0), steps)
   from rlx.bench import train
@@ -119,9 +115,7 @@ def _train_long(as_json: bool, length: int, steps: int) -> int:
 def _device(as_json: bool, rest: list[str]) -> int:
   given, rest = arguments.take(rest, "--repeats")
   arguments.refuse(rest, pages.PAGES["device"])
-  repeats = arguments.integer(given, "--repeats", 7)
-  if repeats < 1:
-    raise ValueError(f"--repeats={repeats}: must be 1 or more")
+  repeats = arguments.integer(given, "--repeats", 7, least=1)
   from rlx.bench import device
   from rlx.view import console
 

@@ -39,9 +39,7 @@ def main(args: list[str]) -> int:
   as_json, rest = arguments.take_flag(args, "--json")
   given, rest = arguments.take(rest, "--repeats")
   arguments.refuse(rest, USAGE)
-  repeats = arguments.integer(given, "--repeats", 5)
-  if repeats < 1:
-    raise ValueError(f"--repeats={repeats}: must be 1 or more")
+  repeats = arguments.integer(given, "--repeats", 5, least=1)
   from rlx.bench import tree
   from rlx.view import console
 

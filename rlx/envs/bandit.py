@@ -13,6 +13,7 @@ import random
 
 import numpy as np
 
+from rlx import ranges
 from rlx.envs import protocol
 from rlx.envs.device import bandit as rules
 from rlx.envs.device import episode
@@ -52,14 +53,9 @@ class Bandit:
   """Cost of an action that is no arm."""
 
   def __post_init__(self):
-    for name, least in (
-      *(("contexts", 1), ("arms", 2)),
-      *(("turns", 1), ("held_out", 1)),
-    ):
-      if getattr(self, name) < least:
-        raise ValueError(
-          f"{name}={getattr(self, name)}: must be {least} or more"
-        )
+    ranges.at_least(1, contexts=self.contexts)
+    ranges.at_least(2, arms=self.arms)
+    ranges.at_least(1, turns=self.turns, held_out=self.held_out)
     if not 0 <= self.bad <= self.good <= 1:
       raise ValueError(
         f"bad={self.bad}, good={self.good}: must be in [0, 1], and bad the "

@@ -17,6 +17,7 @@ import random
 
 import numpy as np
 
+from rlx import ranges
 from rlx.envs import protocol
 from rlx.envs.device import episode
 from rlx.envs.device import key_value as rules
@@ -52,16 +53,12 @@ class KeyValue:
   """Share of the demonstrations' answers that are right; the rest are random."""
 
   def __post_init__(self):
-    for name, least in (("keys", 1), ("values", 2), ("turns", 2)):
-      if getattr(self, name) < least:
-        raise ValueError(
-          f"{name}={getattr(self, name)}: must be {least} or more"
-        )
+    ranges.at_least(1, keys=self.keys)
+    ranges.at_least(2, values=self.values, turns=self.turns)
     for name in ("asks", "skill"):
       if not 0 <= getattr(self, name) <= 1:
         raise ValueError(f"{name}={getattr(self, name)}: must be in [0, 1]")
-    if self.held_out < 1:
-      raise ValueError(f"held_out={self.held_out}: must be 1 or more")
+    ranges.at_least(1, held_out=self.held_out)
 
   @property
   def max_turns(self) -> int:

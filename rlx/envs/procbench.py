@@ -25,6 +25,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from rlx import ranges
 from rlx.envs import procbench_lists as lists
 from rlx.envs import procbench_score as score
 from rlx.envs import procbench_strings as strings
@@ -209,8 +210,7 @@ def _check(
     raise ValueError(
       f"shortest={shortest}, longest={longest}: a problem has 2 to 25 steps"
     )
-  if held_out < 1:
-    raise ValueError(f"held_out={held_out}: must be 1 or more")
+  ranges.at_least(1, held_out=held_out)
 
 
 class _Problems:

@@ -15,6 +15,7 @@ import random
 
 import numpy as np
 
+from rlx import ranges
 from rlx.envs import protocol
 from rlx.envs.device import episode, grid, language
 from rlx.envs.device import protocol as device
@@ -84,8 +85,7 @@ class Sokoban:
         f"depth={self.depth}: must be in 2 to turns={self.turns}, so that every "
         "level can be solved"
       )
-    if self.held_out < 1:
-      raise ValueError(f"held_out={self.held_out}: must be 1 or more")
+    ranges.at_least(1, held_out=self.held_out)
 
   @property
   def max_turns(self) -> int:

@@ -23,6 +23,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from rlx import ranges
 from rlx.envs import protocol
 from rlx.envs import stepgame_story as stories
 
@@ -214,8 +215,7 @@ def _check(hops: int, noise: int, kinds: Sequence[str], held_out: int) -> None:
     )
   if not kinds or not {*kinds} <= {*NOISE}:
     raise ValueError(f"kinds={kinds}: must be some of {', '.join(NOISE)}")
-  if held_out < 1:
-    raise ValueError(f"held_out={held_out}: must be 1 or more")
+  ranges.at_least(1, held_out=held_out)
 
 
 class _Problems:

@@ -14,6 +14,7 @@ import random
 import tempfile
 from typing import Any
 
+from rlx import ranges
 from rlx.envs import extras, textworld_episode
 
 _TRAIN_SEED = 1 << 20
@@ -52,9 +53,9 @@ class TextWorld:
   evidence = textworld_episode.EVIDENCE
 
   def __post_init__(self):
-    for name in ("rooms", "objects", "quest", "turns", "games", "held_out"):
-      if getattr(self, name) < 1:
-        raise ValueError(f"{name}={getattr(self, name)}: must be 1 or more")
+    ranges.at_least(1, rooms=self.rooms, objects=self.objects, quest=self.quest)
+    ranges.at_least(1, turns=self.turns, games=self.games)
+    ranges.at_least(1, held_out=self.held_out)
     if not 0 <= self.skill <= 1:
       raise ValueError(f"skill={self.skill}: must be in [0, 1]")
     for path in (*self.files, *self.test_files):

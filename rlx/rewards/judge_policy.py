@@ -14,6 +14,7 @@ import numpy as np
 from rlx import policy as policies
 from rlx import tokenizer as tokenizers
 from rlx.rewards import judge
+from rlx.rollout import decode, sampling
 
 
 def verdicts(
@@ -106,43 +107,24 @@ def writer(
   Raises:
     ValueError: the temperature is negative.
   """
-  if temperature < 0:
-    raise ValueError(f"{temperature=} must be 0 or more")
-  stops = jnp.array(tokenizer.stop_ids)
+  sampler = sampling.Sampling(temperature=float(temperature))
   num_calls = 0
 
   @jax.jit
   def write(params, tokens, last, key):
-    total = length + max_tokens
-    positions, _ = _places(tokens.shape, last + 1)
-    cache = model.init_cache(rows, total)
-    hidden, cache = model.extend(params, cache, tokens, positions, length)
-    end = jnp.take_along_axis(hidden, last[:, None, None], axis=1)
-
-    def choose(end, at):
-      logits = model.logits(params, end)[:, 0]
-      if temperature == 0:
-        return jnp.argmax(logits, -1).astype(jnp.int32)
-      draw = jax.random.fold_in(key, at)
-      drawn = jax.random.categorical(draw, logits / temperature)
-      return drawn.astype(jnp.int32)
-
-    def more(state):
-      at, done, *_ = state
-      return (at < max_tokens) & ~done.all()
-
-    def one(state):
-      at, done, end, cache, out = state
-      token = choose(end, at)
-      out = out.at[:, at].set(token)
-      done = done | (token[:, None] == stops[None]).any(-1)
-      place = (last + 1 + at)[:, None]
-      end, cache = model.extend(params, cache, token[:, None], place, total)
-      return at + 1, done, end, cache, out
-
-    done = jnp.zeros(rows, bool)
-    out = jnp.full((rows, max_tokens), stops[0], jnp.int32)
-    return jax.lax.while_loop(more, one, (0, done, end, cache, out))[-1]
+    total, start = length + max_tokens, last + 1
+    hidden, cache = decode.prefill(model, params, tokens, start, total)
+    row = jnp.arange(rows, dtype=jnp.int32)
+    decoded, _ = decode.decode(
+      *(model, params, cache, hidden, start),
+      jnp.ones((rows,), bool),
+      sampling.row_keys(key, jnp.zeros_like(row), row),
+      sampling=sampler,
+      stop_ids=tokenizer.stop_ids,
+      max_new=max_tokens,
+      window=total,
+    )
+    return decoded.tokens, decoded.length - decoded.stopped
 
   def ask(conversations: Sequence[judge.Conversation]) -> list[str | None]:
     nonlocal num_calls
@@ -154,10 +136,9 @@ def writer(
       tokens, last = _batch([ids[i] for i in some], rows, length)
       key = jax.random.fold_in(jax.random.key(seed), num_calls)
       num_calls += 1
-      found = np.asarray(write(params, tokens, last, key))
-      for i, row in zip(some, found[: len(some)].tolist(), strict=True):
-        ends = [at for at, x in enumerate(row) if x in tokenizer.stop_ids]
-        texts[i] = tokenizer.decode(row[: ends[0]] if ends else row)
+      written, count = map(np.asarray, write(params, tokens, last, key))
+      for row, i in enumerate(some):
+        texts[i] = tokenizer.decode(written[row, : count[row]].tolist())
     return texts
 
   return ask

@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Literal
 
+from rlx import ranges
 from rlx.rollout import sampling as samplings
 
 
@@ -75,32 +76,22 @@ class RolloutConfig:
   says begins a new sequence of the same episode."""
 
   def __post_init__(self):
-    for name in (
-      *("num_prompts", "group_size", "max_prompt_length"),
-      *("max_turn_length", "max_completion_length", "page_size"),
-      *("check_every", "prefill_tokens"),
-    ):
-      if getattr(self, name) < 1:
-        raise ValueError(
-          f"rollout.{name}={getattr(self, name)}: must be 1 or more"
-        )
-    if self.environment_workers < 0:
-      raise ValueError(
-        f"rollout.environment_workers={self.environment_workers}: must be 0 or "
-        "more"
-      )
+    fields = lambda *names: {f"rollout.{x}": getattr(self, x) for x in names}
+    ranges.at_least(
+      1,
+      **fields("num_prompts", "group_size", "max_prompt_length"),
+      **fields("max_turn_length", "max_completion_length", "page_size"),
+      **fields("check_every", "prefill_tokens"),
+    )
+    ranges.at_least(
+      0, **fields("environment_workers", "kv_pages", "max_refills")
+    )
     if not self.environment_seconds > 0:
       raise ValueError(
         f"rollout.environment_seconds={self.environment_seconds}: must be more "
         "than 0"
       )
-    if self.kv_pages < 0:
-      raise ValueError(f"rollout.kv_pages={self.kv_pages}: must be 0 or more")
     if self.slots < 0:
       raise ValueError(
         f"rollout.slots={self.slots}: must be 0 (the whole batch) or more"
-      )
-    if self.max_refills < 0:
-      raise ValueError(
-        f"rollout.max_refills={self.max_refills}: must be 0 or more"
       )

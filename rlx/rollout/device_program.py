@@ -18,7 +18,7 @@ from rlx import policy as policies
 from rlx import sharding
 from rlx.envs.device import language as languages
 from rlx.envs.device import protocol
-from rlx.rollout import decode, device_turns, prefill, sampling
+from rlx.rollout import device_turns, prefill, sampling
 from rlx.rollout import engine as engines
 
 
@@ -50,13 +50,7 @@ def make_program(
 ) -> Program:
   """Returns the compiled program; rows split over the mesh's batch axes."""
   sharding.check_divides("prompts × samples", shape.rows, mesh)
-  write = functools.partial(
-    decode.decode,
-    policy,
-    sampling=sampler,
-    stop_ids=tuple(stop_ids),
-    max_new=shape.action_tokens,
-  )
+  write = engines.writing(policy, shape, sampler, tuple(stop_ids))
   begin = engines.beginning(policy, shape, write, mesh, prefill_tokens)
   append = engines.appending(policy, shape, write, mesh)
   act = functools.partial(device_turns.act, shape, game)

@@ -122,13 +122,7 @@ def make_engine(
     prefill_tokens: of prompts, that a device computes at once.
   """
   sharding.check_divides("prompts × samples", shape.rows, mesh)
-  write = functools.partial(
-    decode.decode,
-    policy,
-    sampling=sampler,
-    stop_ids=stop_ids,
-    max_new=shape.action_tokens,
-  )
+  write = writing(policy, shape, sampler, stop_ids)
   begin_rows = beginning(policy, shape, write, mesh, prefill_tokens)
   append = appending(policy, shape, write, mesh)
   rows = sharding.batch_sharding(mesh, 1)
@@ -181,6 +175,19 @@ def make_engine(
     )
 
   return Engine(shape, begin, go_on, place, keep if memory else None)
+
+
+def writing(
+  policy, shape: Shape, sampler: sampling.Sampling, stop_ids: tuple[int, ...]
+) -> Callable:
+  """Returns `decode.decode` of one turn, which the programs are made of."""
+  return functools.partial(
+    decode.decode,
+    policy,
+    sampling=sampler,
+    stop_ids=stop_ids,
+    max_new=shape.action_tokens,
+  )
 
 
 def first_keys(

@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 
 from rlx import ahead, sharding
 from rlx import policy as policies
-from rlx.rollout import decode, engine, pages, paging, sampling
+from rlx.rollout import engine, pages, paging, sampling
 from rlx.rollout import layout as layouts
 from rlx.rollout import memory as memories
 
@@ -148,13 +148,7 @@ def make_engine(
 
 
 def _programs(policy, shape, sampler, stop_ids, mesh):
-  write = functools.partial(
-    decode.decode,
-    policy,
-    sampling=sampler,
-    stop_ids=stop_ids,
-    max_new=shape.action_tokens,
-  )
+  write = engine.writing(policy, shape, sampler, stop_ids)
   append = engine.appending(policy, shape, write, mesh)
   places = {"out_shardings": sharding.batch_sharding(mesh, 1)}
 

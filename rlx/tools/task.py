@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rlx import spec
+from rlx import ranges, spec
 from rlx.data import rows
 from rlx.rewards import calls, combine
 from rlx.tools import episode as episodes
@@ -62,15 +62,9 @@ class ToolTask:
   """Words of the scratch tokeniser; () for one that reads bytes."""
 
   def __post_init__(self):
-    for name in ("turns", "max_tool_calls", "max_response"):
-      if getattr(self, name) < 1:
-        raise ValueError(
-          f"task.{name}={getattr(self, name)}: must be 1 or more"
-        )
-    if self.max_parse_errors < 0:
-      raise ValueError(
-        f"task.max_parse_errors={self.max_parse_errors}: must be 0 or more"
-      )
+    fields = lambda *names: {f"task.{x}": getattr(self, x) for x in names}
+    ranges.at_least(1, **fields("turns", "max_tool_calls", "max_response"))
+    ranges.at_least(0, **fields("max_parse_errors"))
     num = len(self.rewards)
     if self.reward_weights is not None and len(self.reward_weights) != num:
       raise ValueError(
